@@ -1,0 +1,142 @@
+"""From the bytes of an image file, sent by anyone, to RGB pixels.
+
+Shapes: H height, W width. Colour order is RGB everywhere.
+"""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, UnidentifiedImageError
+
+from ml.errors import InvalidInputError
+
+FIELD = "input"
+"""The name that the request gives to an image."""
+
+MAX_PIXELS = 25_000_000
+"""Width times height; beyond what cameras make, a file is more likely a decompression bomb."""
+
+MIN_SIDE_PX = 8
+"""A smaller image shows nothing that could be told apart."""
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+RGBImage = npt.NDArray[np.uint8]
+"""``[H, W, 3]`` uint8, 0..255, RGB."""
+
+WHITE = (255, 255, 255, 255)
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSE_BY_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow's own limit is one number for the whole process, warns instead of refusing, and allows 178 megapixels. We check
+# each header against our limit before any pixel is decoded, so Pillow's check would only add warnings.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None) -> RGBImage:
+    """Decode the first frame of a JPEG, PNG or WebP file of any mode, upright, on white where it is transparent.
+
+    Args:
+        data: The whole file.
+        max_pixels: Largest width times height, read from the header before anything is decoded.
+        target_px: An image whose shorter side is twice this or more is scaled down by a whole number, to no less than
+            this; a JPEG while it is decoded, which takes a fraction of the time. None keeps every pixel.
+
+    Returns:
+        ``[H, W, 3]`` uint8, 0..255, RGB.
+
+    Raises:
+        InvalidInputError: Not one of the three formats, damaged, truncated, too large or too small.
+    """
+    image = _open(data)
+    _check_size(image.width, image.height, max_pixels)
+    try:
+        return np.asarray(_to_upright_rgb(image, target_px))
+    # Hostile files make Pillow's decoders raise nearly every builtin error (OSError, SyntaxError, ValueError,
+    # IndexError, struct.error, zlib.error, ...), and all of them mean the same to the sender.
+    except Exception as error:
+        raise InvalidInputError(FIELD, _explain(error)) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only."""
+    if not data:
+        raise InvalidInputError(FIELD, "The image is empty.")
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise InvalidInputError(FIELD, "This is not a JPEG, PNG or WebP image.") from error
+    # For the same reason as in decode_image.
+    except Exception as error:
+        raise InvalidInputError(FIELD, _explain(error)) from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    size = f"{width} x {height} pixels"
+    if width * height > max_pixels:
+        limit = max_pixels / 1e6
+        raise InvalidInputError(FIELD, f"The image has {size}; at most {limit:g} megapixels are accepted.")
+    if min(width, height) < MIN_SIDE_PX:
+        raise InvalidInputError(FIELD, f"The image has {size}; at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed.")
+
+
+def _explain(error: Exception) -> str:
+    # Pillow has no error of its own for this; its message always says the word.
+    if "truncated" in str(error).lower():
+        return "The image file is truncated."
+    return "The image file is damaged and cannot be decoded."
+
+
+def _to_upright_rgb(image: Image.Image, target_px: int | None) -> Image.Image:
+    orientation = _read_orientation(image)
+    if target_px is not None:
+        image.draft(None, (target_px, target_px))
+    # ImageFile.LOAD_TRUNCATED_IMAGES stays False, its default: half a picture would get a confident wrong answer.
+    image.load()
+    rgb = _to_rgb(image)
+    factor = 1 if target_px is None else min(rgb.size) // target_px
+    if factor > 1:
+        rgb = rgb.reduce(factor)
+    transpose = _TRANSPOSE_BY_ORIENTATION.get(orientation)
+    return rgb if transpose is None else rgb.transpose(transpose)
+
+
+def _read_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    # Cameras and editors write broken EXIF blocks around good pixels, and Pillow raises many errors for them; such an
+    # image is taken as upright.
+    except Exception:
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode that the three formats have (1, L, LA, P, RGB, RGBA, CMYK, 16-bit gray) to RGB."""
+    if image.mode.startswith("I"):
+        return Image.fromarray(_to_8_bits(image)).convert("RGB")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    if image.mode == "CMYK" and "adobe" not in image.info:
+        # Pillow takes every CMYK JPEG as inverted, which only Adobe's programs write, and say so in a marker.
+        image = ImageChops.invert(image)
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """16-bit gray by its upper byte; Pillow's own conversion would turn all above 255 white."""
+    levels = np.asarray(image).clip(0, 0xFFFF).astype(np.uint16)
+    return (levels >> 8).astype(np.uint8)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")

@@ -1,0 +1,114 @@
+"""From what was sent to a tensor: one decoder for images, one for vectors, shared by all kinds.
+
+Shapes: C channels, H height, W width, D length of a vector, N items.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ml.errors import InvalidInputError
+from ml.images import decode_image
+from ml.predictor import Payload
+from ml.preparation import find_preparation
+from ml.spec import InputSpec
+
+FIELD = "input"
+"""The name that the request gives to what we decode."""
+
+DETAIL_FACTOR = 8
+"""A photo is decoded to no less than this many times the side that the network sees: the subject may fill a part only."""
+
+_NUMBER_TYPES = frozenset({int, float})
+_MAX_FLOAT32 = torch.finfo(torch.float32).max
+
+
+class ImageDecoder:
+    """Bytes of a JPEG, PNG or WebP file -> ``[C, H, W]`` uint8, 0..255, gray (C = 1) or RGB (C = 3)."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._prepare = find_preparation(spec.preparation)
+
+    def decode(self, payload: Payload) -> Tensor:
+        """Decode and prepare one image.
+
+        Raises:
+            InvalidInputError: See ``ml.images.decode_image``.
+        """
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise InvalidInputError(FIELD, "This model takes an image file, not numbers.")
+        image_hwc = decode_image(bytes(payload), target_px=self._spec.size * DETAIL_FACTOR)
+        return self._prepare(image_hwc, self._spec.size, self._spec.channels)
+
+    def decode_batch(self, payloads: Sequence[Payload]) -> list[Tensor | InvalidInputError]:
+        """Decode one after another."""
+        return [_keep_error(self, payload) for payload in payloads]
+
+
+class VectorDecoder:
+    """A list of numbers -> ``[D]`` float32, finite."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._size = spec.size
+
+    def decode(self, payload: Payload) -> Tensor:
+        """Check and convert one vector.
+
+        Raises:
+            InvalidInputError: It has another length, or a member is no finite number within float32.
+        """
+        if isinstance(payload, str | bytes | bytearray | memoryview) or not isinstance(payload, Sequence):
+            raise InvalidInputError(FIELD, f"This model takes a list of {self._size} numbers.")
+        if len(payload) != self._size:
+            raise InvalidInputError(FIELD, f"Expected {self._size} numbers, got {len(payload)}.")
+        for index, value in enumerate(payload):
+            _check_number(value, index)
+        return torch.tensor(payload, dtype=torch.float32)
+
+    def decode_batch(self, payloads: Sequence[Payload]) -> list[Tensor | InvalidInputError]:
+        """Convert all in one call when all are good, which is the usual case; else each by itself."""
+        if not all(self._is_plain(payload) for payload in payloads):
+            return [_keep_error(self, payload) for payload in payloads]
+        try:
+            batch_nd = torch.tensor(payloads, dtype=torch.float32)
+        except (OverflowError, RuntimeError):  # A whole number that no float can hold.
+            return [_keep_error(self, payload) for payload in payloads]
+        if not payloads or not bool(batch_nd.isfinite().all()):
+            return [_keep_error(self, payload) for payload in payloads]
+        return list(batch_nd.unbind(0))
+
+    def _is_plain(self, payload: Payload) -> bool:
+        return type(payload) is list and len(payload) == self._size and _NUMBER_TYPES.issuperset(map(type, payload))
+
+
+Decoder = ImageDecoder | VectorDecoder
+
+
+def build_decoder(spec: InputSpec) -> Decoder:
+    """The decoder for this kind of input."""
+    return ImageDecoder(spec) if spec.type == "image" else VectorDecoder(spec)
+
+
+def _keep_error(decoder: Decoder, payload: Payload) -> Tensor | InvalidInputError:
+    try:
+        return decoder.decode(payload)
+    except InvalidInputError as error:
+        return error
+
+
+def _check_number(value: object, index: int) -> None:
+    field = f"{FIELD}[{index}]"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInputError(field, "Must be a number.")
+    # Comparing, because converting a huge whole number to float would raise; NaN compares false too.
+    if not -_MAX_FLOAT32 <= value <= _MAX_FLOAT32:
+        raise InvalidInputError(field, f"Must be finite and at most {_MAX_FLOAT32:.2e} in size.")
+
+
+def blank_item(spec: InputSpec) -> Tensor:
+    """An item of zeros as the decoder would give it, to try a model with."""
+    if spec.type == "image":
+        return torch.zeros(spec.channels, spec.size, spec.size, dtype=torch.uint8)
+    return torch.zeros(spec.size, dtype=torch.float32)

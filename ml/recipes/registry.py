@@ -1,0 +1,10 @@
+"""The recipes that ``python -m ml.train`` knows."""
+
+from ml.recipes.fashion import train_fashion
+from ml.recipes.recipe import Recipe
+from ml.recipes.xor import train_xor
+
+RECIPES: dict[str, Recipe] = {
+    "fashion": train_fashion,
+    "xor": train_xor,
+}

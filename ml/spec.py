@@ -1,0 +1,137 @@
+"""What a model is, apart from its weights: read from ``model.json`` and from the model registry's ``config``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from ml.errors import InvalidSpecError
+
+InputType = Literal["image", "vector"]
+
+DEFAULT_MAX_BATCH = 64
+"""Items in one forward, where the configuration does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the network sees.
+
+    Args:
+        type: ``image`` or ``vector``.
+        size: Side in pixels of the square that the network sees; for a vector its length.
+        channels: 1 (gray) or 3 (RGB, in this order); means nothing for a vector.
+        preparation: For an image, the name in ``ml.preparation`` of the way from photo to square.
+        mean: Per channel, subtracted after scaling to 0..1; for a vector unused.
+        std: Per channel, divided by after subtracting the mean; for a vector unused.
+    """
+
+    type: InputType
+    size: int
+    channels: int = 3
+    preparation: str = "photo"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "InputSpec":
+        """Read the ``input`` part of a model's configuration.
+
+        Raises:
+            InvalidSpecError: Naming the field, with its ``input.`` prefix.
+        """
+        kind = _take(config, "type", str, "input.")
+        if kind not in ("image", "vector"):
+            raise InvalidSpecError("input.type", "must be 'image' or 'vector'.")
+        channels = _positive(config, "channels", "input.", default=3)
+        if channels not in (1, 3):
+            raise InvalidSpecError("input.channels", "must be 1 or 3.")
+        return cls(
+            type=cast("InputType", kind),
+            size=_positive(config, "size", "input."),
+            channels=channels,
+            preparation=_take(config, "preparation", str, "input.", default="photo"),
+            mean=_channel_values(config, "mean", channels, default=0.0),
+            std=_channel_values(config, "std", channels, default=1.0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One version of one model.
+
+    Args:
+        name: The model's name in the registry.
+        version: Its version, from 1.
+        kind: Name in ``ml.kinds``.
+        arch: Name in ``ml.architectures.registry``.
+        arch_options: What that architecture's builder takes.
+        input: What the network sees.
+        labels: Class names in the order of the network's outputs.
+        max_batch: Most items in one forward.
+    """
+
+    name: str
+    version: int
+    kind: str
+    arch: str
+    input: InputSpec
+    labels: tuple[str, ...] = ()
+    arch_options: dict[str, Any] = field(default_factory=dict)
+    max_batch: int = DEFAULT_MAX_BATCH
+
+    @classmethod
+    def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
+        """Read the JSON dictionary of ``model.json``; keys that it does not know are left alone.
+
+        Raises:
+            InvalidSpecError: A field is missing or wrong; the error names it.
+        """
+        return cls(
+            name=name,
+            version=version,
+            kind=_take(config, "kind", str),
+            arch=_take(config, "arch", str),
+            arch_options=dict(_take(config, "arch_options", Mapping, default={})),
+            input=InputSpec.from_config(_take(config, "input", Mapping)),
+            labels=_labels(config),
+            max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
+        )
+
+
+_TYPE_NAMES = {str: "a string", int: "a whole number", Mapping: "an object", list: "a list"}
+
+
+def _take(config: Mapping[str, Any], key: str, kind: Any, prefix: str = "", *, default: Any = None) -> Any:
+    value = config.get(key, default)
+    if value is None:
+        raise InvalidSpecError(prefix + key, "is missing.")
+    # bool is a kind of int in Python, but never what a configuration means by a number.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidSpecError(prefix + key, f"must be {_TYPE_NAMES[kind]}.")
+    return value
+
+
+def _positive(config: Mapping[str, Any], key: str, prefix: str = "", *, default: int | None = None) -> int:
+    value = cast("int", _take(config, key, int, prefix, default=default))
+    if value < 1:
+        raise InvalidSpecError(prefix + key, "must be 1 or more.")
+    return value
+
+
+def _channel_values(config: Mapping[str, Any], key: str, channels: int, *, default: float) -> tuple[float, ...]:
+    values = config.get(key, [default] * channels)
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not numbers or len(values) != channels:
+        raise InvalidSpecError(f"input.{key}", f"must be a list of {channels} number(s), one a channel.")
+    if key == "std" and min(values) <= 0:
+        raise InvalidSpecError("input.std", "must be above 0.")
+    return tuple(float(value) for value in values)
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = _take(config, "labels", list, default=[])
+    if not all(isinstance(label, str) for label in labels):
+        raise InvalidSpecError("labels", "must be a list of strings.")
+    if len(set(labels)) != len(labels):
+        raise InvalidSpecError("labels", "must not repeat a label.")
+    return tuple(labels)

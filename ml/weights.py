@@ -1,0 +1,85 @@
+"""Weights on disk and in memory: safetensors only, because unpickling a file runs whatever code it carries."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ml.errors import WeightsError
+
+_MAX_NAMES_SHOWN = 3
+
+
+def sha256_hex(data: bytes) -> str:
+    """The name of ``data`` in the object store: its SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def verify_checksum(data: bytes, expected_sha256: str) -> None:
+    """Compare ``data`` with the checksum that its model configuration states.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    found = sha256_hex(data)
+    if found != expected_sha256:
+        raise WeightsError(f"The weights have SHA-256 {found}, expected {expected_sha256}. Copy or import them again.")
+
+
+def dump_weights(module: nn.Module) -> bytes:
+    """All parameters and buffers of ``module`` as safetensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return safetensors.torch.save(tensors)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write ``dump_weights`` to a file; a reader sees the old file or the whole new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(dump_weights(module))
+    partial.replace(path)
+
+
+def load_weights(module: nn.Module, data: bytes) -> None:
+    """Fill in every parameter and buffer of ``module``, on whatever device it is.
+
+    Raises:
+        WeightsError: Not safetensors, or a tensor is missing, unknown, of another shape, or not finite.
+    """
+    tensors = _parse(data)
+    expected = module.state_dict()
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or extra:
+        raise WeightsError(
+            f"The weights are of another architecture: missing {_name(missing)}, unknown {_name(extra)}. "
+            "Check the model's arch and arch_options."
+        )
+    for name, tensor in tensors.items():
+        _check(name, tensor, expected[name])
+    module.load_state_dict(tensors)
+
+
+def _parse(data: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise WeightsError(f"The weights are not safetensors ({error}). Save them with ml.weights.") from error
+
+
+def _check(name: str, tensor: Tensor, expected: Tensor) -> None:
+    if tensor.shape != expected.shape:
+        shapes = f"{list(tensor.shape)}, expected {list(expected.shape)}"
+        raise WeightsError(f"The tensor {name} has shape {shapes}. Check the model's arch_options, labels and input.")
+    if tensor.dtype != expected.dtype:
+        raise WeightsError(f"The tensor {name} has type {tensor.dtype}, expected {expected.dtype}.")
+    if not bool(torch.isfinite(tensor).all()):
+        raise WeightsError(f"The tensor {name} holds NaN or infinity. Train the model again.")
+
+
+def _name(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = len(ordered) - _MAX_NAMES_SHOWN
+    return (", ".join(ordered[:_MAX_NAMES_SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,58 @@
+"""Closed sets of words that the API, the queue and the database share."""
+
+from enum import StrEnum
+
+
+class PredictionStatus(StrEnum):
+    """Where a prediction is on its way; see `docs/architecture.md` for the edges."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self not in {PredictionStatus.QUEUED, PredictionStatus.PROCESSING}
+
+
+class Priority(StrEnum):
+    """How urgent a prediction is. A lower one still runs: waiting raises its rank."""
+
+    INTERACTIVE = "interactive"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+
+class Scope(StrEnum):
+    """What an API key may do. `admin` includes all others."""
+
+    PREDICT = "predict"
+    FEEDBACK = "feedback"
+    READ = "read"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+class WorkerRole(StrEnum):
+    """What a worker process consumes."""
+
+    INFERENCE = "inference"
+    TRAINING = "training"
+    MAINTENANCE = "maintenance"
+
+
+class ErrorCode(StrEnum):
+    """Why a prediction failed, as its `error.code` says."""
+
+    INVALID_INPUT = "invalid_input"
+    NON_FINITE = "non_finite"
+    OUT_OF_MEMORY = "out_of_memory"
+    INTERNAL = "internal"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    INPUT_MISSING = "input_missing"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    WORKER_CRASH = "worker_crash"

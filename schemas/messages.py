@@ -1,0 +1,57 @@
+"""What travels between processes: frozen, keyword-only, named in the imperative or for the event."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPredictions:
+    """The doorbell: rows wait for this model version. The ids are for the reader; the worker claims from Postgres."""
+
+    model: str
+    version: int
+    prediction_ids: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainModel:
+    """Train `model` from nothing with its recipe and register the result as a new version."""
+
+    model: str
+    seed: int = 0
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionFinished:
+    """A prediction reached a terminal state; published after the commit, so it is always true.
+
+    Times are ISO 8601 with zone, durations milliseconds. `started_at` is None when it never ran.
+    """
+
+    id: str
+    status: str
+    attempt: int
+    result: dict[str, Any] | None
+    error_code: str | None
+    error_detail: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str
+    decode_ms: float | None
+    compute_ms: float | None
+    device: str | None
+
+    @staticmethod
+    def dump_many(events: "Iterable[PredictionFinished]") -> str:
+        """Encode a group of events as one message."""
+        # `dataclasses.asdict` deep-copies every result; this path runs for each prediction.
+        fields = PredictionFinished.__slots__
+        return json.dumps([{name: getattr(event, name) for name in fields} for event in events], separators=(",", ":"))
+
+    @classmethod
+    def load_many(cls, message: bytes | str) -> list[Self]:
+        """Decode what `dump_many` wrote."""
+        return [cls(**fields) for fields in json.loads(message)]

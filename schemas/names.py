@@ -1,0 +1,40 @@
+"""The one registry of task, queue and channel names: every process spells them from here."""
+
+from enum import StrEnum
+
+
+class TaskName(StrEnum):
+    """Explicit Celery task names, so that a moved module never orphans a message."""
+
+    RUN_PREDICTIONS = "run_predictions"
+    TRAIN_MODEL = "train_model"
+    REAP_LEASES = "reap_leases"
+    RING_STRANDED = "ring_stranded"
+    EXPIRE_PREDICTIONS = "expire_predictions"
+    MAINTAIN_PARTITIONS = "maintain_partitions"
+    PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
+
+
+class QueueName(StrEnum):
+    """Celery queues by resource. Each inference worker also has one of its own, see `inference_queue`."""
+
+    INFERENCE = "inference"
+    TRAINING = "training"
+    MAINTENANCE = "maintenance"
+
+
+#: Redis channel on which every web process hears the ids of finished predictions.
+FINISHED_CHANNEL = "torchqueue:finished"
+
+#: Redis channel on which every web process hears which queues' workers found nothing left to claim.
+IDLE_CHANNEL = "torchqueue:idle"
+
+
+def inference_queue(device_slug: str) -> str:
+    """Name the queue that only the worker of one device consumes, e.g. `inference-cuda-0`."""
+    return f"{QueueName.INFERENCE}-{device_slug}"
+
+
+def reply_channel(process_id: str) -> str:
+    """Name the Redis channel on which one web process hears the outcome of its own requests."""
+    return f"torchqueue:replies:{process_id}"

@@ -1,0 +1,171 @@
+"""A prediction on the wire."""
+
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, fields, validate
+
+from schemas.enums import PredictionStatus, Priority
+
+#: Longest client-made name: catalog, external id, idempotency key.
+NAME_LENGTH = 255
+
+#: Longest deadline: a day.
+DEADLINE_LIMIT_MS = 86_400_000
+
+# Postgres text holds any character but this one.
+WITHOUT_NUL = validate.ContainsNoneOf("\x00", error="must not contain a NUL character")
+NAME = [validate.Length(min=1, max=NAME_LENGTH), WITHOUT_NUL]
+
+EXAMPLE: dict[str, Any] = {
+    "id": "0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
+    "model": "fashion",
+    "version": 1,
+    "status": "succeeded",
+    "result": {"label": "Sandal", "score": 0.98, "top": [["Sandal", 0.98], ["Sneaker", 0.01]]},
+    "error": None,
+    "priority": "normal",
+    "attempt": 1,
+    "item": {"catalog": "shop", "external_id": "42"},
+    "created_at": "2026-11-20T12:00:00.000000+00:00",
+    "started_at": "2026-11-20T12:00:00.003100+00:00",
+    "finished_at": "2026-11-20T12:00:00.009900+00:00",
+    "timings_ms": {"queued": 3.1, "decode": 1.2, "compute": 4.0, "total": 9.9},
+    "device": "cuda:0",
+}
+
+QUEUED_EXAMPLE: dict[str, Any] = {
+    **EXAMPLE,
+    "status": "queued",
+    "result": None,
+    "attempt": 0,
+    "started_at": None,
+    "finished_at": None,
+    "timings_ms": {"queued": None, "decode": None, "compute": None, "total": None},
+    "device": None,
+    "queue_position": 12,
+    "eta_ms": 40.0,
+}
+
+
+class ItemReferenceSchema(Schema):
+    """The caller's own name of what a prediction is about."""
+
+    catalog = fields.String(required=True)
+    external_id = fields.String(required=True)
+
+
+class PredictionErrorSchema(Schema):
+    """Why a prediction failed."""
+
+    code = fields.String(required=True, metadata={"description": "Stable, for programs.", "example": "invalid_input"})
+    detail = fields.String(required=True, metadata={"description": "A sentence, for people."})
+
+
+class TimingsSchema(Schema):
+    """Where the time went, in milliseconds; null while it is not known."""
+
+    queued = fields.Float(required=True, allow_none=True)
+    decode = fields.Float(required=True, allow_none=True)
+    compute = fields.Float(required=True, allow_none=True)
+    total = fields.Float(required=True, allow_none=True)
+
+
+class PredictionSchema(Schema):
+    """One request to a model and, once it is terminal, its answer."""
+
+    id = fields.UUID(required=True)
+    model = fields.String(required=True)
+    version = fields.Integer(required=True)
+    status = fields.Enum(PredictionStatus, by_value=True, required=True)
+    result = fields.Dict(
+        keys=fields.String(), required=True, allow_none=True, metadata={"description": "What the model's kind answers."}
+    )
+    error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)
+    priority = fields.Enum(Priority, by_value=True, required=True)
+    attempt = fields.Integer(required=True, metadata={"description": "Times that a worker took it up."})
+    item = fields.Nested(ItemReferenceSchema, required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    started_at = fields.AwareDateTime(required=True, allow_none=True)
+    finished_at = fields.AwareDateTime(required=True, allow_none=True)
+    timings_ms = fields.Nested(TimingsSchema, required=True)
+    device = fields.String(required=True, allow_none=True)
+
+
+class QueuedPredictionSchema(PredictionSchema):
+    """A prediction that is not terminal yet, with a guess at when it will be."""
+
+    queue_position = fields.Integer(required=True, metadata={"description": "Rows that go before it."})
+    eta_ms = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Null when nothing finished in the last minute."}
+    )
+
+
+class PredictionPageSchema(Schema):
+    """Predictions, newest first."""
+
+    data = fields.List(fields.Nested(PredictionSchema), required=True)
+    next_cursor = fields.String(
+        required=True, allow_none=True, metadata={"description": "Send it as `cursor` for the next page; null at the end."}
+    )
+
+
+class PredictionQueryArgsSchema(Schema):
+    """How a prediction is made."""
+
+    version = fields.Integer(
+        load_default=None, validate=validate.Range(min=1), metadata={"description": "Default: the champion."}
+    )
+    catalog = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `external_id`."})
+    external_id = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `catalog`."})
+    priority = fields.Enum(Priority, by_value=True, load_default=Priority.NORMAL)
+    deadline_ms = fields.Integer(
+        load_default=None,
+        validate=validate.Range(min=1, max=DEADLINE_LIMIT_MS),
+        metadata={"description": "Expires when no worker took it up within so many milliseconds."},
+    )
+
+
+class WaitHeadersSchema(Schema):
+    """How long to wait for the answer."""
+
+    class Meta:
+        """Requests carry many other headers."""
+
+        unknown = EXCLUDE
+
+    prefer = fields.String(
+        data_key="Prefer",
+        load_default=None,
+        metadata={
+            "description": "`wait=N` waits up to N seconds (at most 60) for the answer; `respond-async` does not wait.",
+            "example": "wait=10",
+        },
+    )
+
+
+class PredictionHeadersSchema(WaitHeadersSchema):
+    """How long to wait, and how to repeat a request safely."""
+
+    idempotency_key = fields.String(
+        data_key="Idempotency-Key",
+        load_default=None,
+        validate=validate.Length(min=1, max=NAME_LENGTH),
+        metadata={"description": "The same key within 7 days is the same prediction, however often it is sent."},
+    )
+
+
+class PageQueryArgsSchema(Schema):
+    """Which page."""
+
+    cursor = fields.UUID(load_default=None, metadata={"description": "`next_cursor` of the page before."})
+    limit = fields.Integer(load_default=50, validate=validate.Range(min=1, max=500))
+
+
+class PredictionListQueryArgsSchema(PageQueryArgsSchema):
+    """Which predictions."""
+
+    model = fields.String(load_default=None, validate=NAME)
+    version = fields.Integer(load_default=None, validate=validate.Range(min=1))
+    status = fields.Enum(PredictionStatus, by_value=True, load_default=None)
+    created_after = fields.AwareDateTime(load_default=None)
+    created_before = fields.AwareDateTime(load_default=None)

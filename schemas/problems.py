@@ -1,0 +1,22 @@
+"""Errors on the wire: RFC 9457 problem details."""
+
+from marshmallow import Schema, fields
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class ProblemSchema(Schema):
+    """What went wrong and what to do about it."""
+
+    type = fields.String(required=True, metadata={"description": "Stable slug, for programs.", "example": "unknown-model"})
+    title = fields.String(required=True, metadata={"example": "Not Found"})
+    status = fields.Integer(required=True, metadata={"example": 404})
+    detail = fields.String(
+        required=True,
+        metadata={
+            "description": "A sentence that says what to do.",
+            "example": "there is no model 'fashon'; GET /v1/models lists them",
+        },
+    )
+    field = fields.String(metadata={"description": "The part of the request at fault, where there is one."})
+    prediction = fields.UUID(metadata={"description": "The prediction that tells more, where there is one."})

@@ -1,0 +1,61 @@
+"""What a first start needs: the schema, the bundled models, an admin key."""
+
+import json
+from pathlib import Path
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+
+from schemas.enums import Scope
+from store.database import open_session
+from store.keys import create_key
+from store.migrate import migrate
+from store.models import promote, register_version
+from store.objects import ObjectStore
+from store.tables.model import Model
+
+BUNDLED = Path(__file__).resolve().parent.parent / "ml" / "bundled"
+
+ADMIN_KEY_FILE = "admin.key"
+
+
+def prepare_database(database: Database, objects: ObjectStore) -> list[str]:
+    """Migrate, and import the bundled models that are not there yet.
+
+    Returns:
+        The names of the models that were imported.
+    """
+    migrate(database)
+    return [name for folder in sorted(BUNDLED.iterdir()) if (name := _import_if_missing(database, objects, folder))]
+
+
+def ensure_admin_key(database: Database, var_dir: Path) -> Path:
+    """Make an admin key once and keep it in a file that only its owner can read. Returns the file."""
+    path = var_dir / ADMIN_KEY_FILE
+    if not path.exists():
+        with open_session(database) as session:
+            _, key = create_key(session, name="admin", scopes=[Scope.ADMIN])
+        path.touch(mode=0o600)
+        path.write_text(key + "\n")
+    return path
+
+
+def _import_if_missing(database: Database, objects: ObjectStore, folder: Path) -> str | None:
+    config = json.loads((folder / "model.json").read_text())
+    with open_session(database) as session:
+        if session.scalar(select(Model.id).where(Model.name == config["name"])) is not None:
+            return None
+        weights = (folder / "weights.safetensors").read_bytes()
+        version = register_version(
+            session,
+            name=config["name"],
+            kind=config["kind"],
+            config=config,
+            weights_sha256=objects.put(weights),
+            weights_bytes=len(weights),
+            metrics=config.get("metrics", {}),
+            source="bundled",
+            description=config.get("description", ""),
+        )
+        promote(session, name=config["name"], number=version.number)
+    return str(config["name"])

@@ -1,0 +1,49 @@
+"""Everything that `store` raises on purpose."""
+
+
+class StoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(StoreError):
+    """Raised when an environment variable is missing or malformed; the message names it."""
+
+
+class UnknownModelError(StoreError):
+    """Raised when no model has the given name, or it has no version that could answer."""
+
+
+class UnknownVersionError(StoreError):
+    """Raised when a model exists but not the asked version of it."""
+
+
+class UnknownPredictionError(StoreError):
+    """Raised when no prediction of the caller has the given id."""
+
+
+class UnknownItemError(StoreError):
+    """Raised when nothing was ever stored for a catalog and external id."""
+
+
+class UnknownKeyError(StoreError):
+    """Raised when no API key has the given id."""
+
+
+class InvalidKeyError(StoreError):
+    """Raised when an API key is malformed, unknown, revoked or expired."""
+
+
+class IdempotencyConflictError(StoreError):
+    """Raised when an idempotency key comes back with another request body."""
+
+
+class PredictionStateError(StoreError):
+    """Raised when a prediction is already in a terminal state that forbids the change."""
+
+
+class ObjectMissingError(StoreError):
+    """Raised when the object store has nothing under a SHA-256, or something that does not match it."""
+
+
+class SchemaVersionError(StoreError):
+    """Raised when the database was migrated by newer code than this."""

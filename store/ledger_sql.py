@@ -1,0 +1,173 @@
+"""The statements of `store.ledger`. A group of rows travels as one JSON parameter, so each text is constant."""
+
+from sqlalchemy import text
+
+# What every statement that may finish rows returns, as `ledger.Finished` reads it.
+FINISHED_COLUMNS = """
+    p.id, p.reply_channel, p.status, p.attempt, p.result, p.error_code, p.error_detail,
+    p.created_at, p.started_at, p.finished_at, p.decode_ms, p.compute_ms, p.device
+"""
+
+INCOMING = """
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(
+        id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
+        priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
+        catalog text, external_id text, deadline_ms bigint, idempotency_key text, request_sha256 text)
+"""
+
+INSERT_PREDICTIONS = """
+    INSERT INTO predictions (
+        id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
+        reply_channel, claim_order, run_after, deadline_at)
+    SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, 'queued', r.priority, r.input,
+        r.input_sha256, r.input_bytes, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
+        now() + r.deadline_ms * interval '1 millisecond'
+    FROM incoming r {joins}
+    RETURNING id, created_at
+"""
+
+SUBMIT_PLAIN = text(f"WITH incoming AS ({INCOMING}) {INSERT_PREDICTIONS.format(item_id='NULL', joins='')}")
+
+# Items are written in one order by all processes, else two groups with the same items could deadlock.
+# `DO UPDATE` rather than `DO NOTHING`, which would not return the id of a row that another group just made.
+SUBMIT = text(f"""
+    WITH incoming AS ({INCOMING}),
+    known_items AS (
+        INSERT INTO items (catalog, external_id, last_seen_at)
+        SELECT DISTINCT catalog, external_id, now() FROM incoming WHERE catalog IS NOT NULL ORDER BY 1, 2
+        ON CONFLICT (catalog, external_id) DO UPDATE SET last_seen_at = now()
+        RETURNING id, catalog, external_id),
+    fresh_keys AS (
+        INSERT INTO idempotency_keys (api_key_id, key, request_sha256, prediction_id)
+        SELECT api_key_id, idempotency_key, request_sha256, id FROM incoming
+        WHERE idempotency_key IS NOT NULL ORDER BY 1, 2
+        ON CONFLICT DO NOTHING
+        RETURNING prediction_id)
+    {
+    INSERT_PREDICTIONS.format(
+        item_id="i.id",
+        joins='''LEFT JOIN known_items i USING (catalog, external_id)
+    WHERE r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)''',
+    )
+}
+""")
+
+# `head` is the most urgent row that nobody else is claiming; the batch is of its version.
+CLAIM = text("""
+    WITH head AS MATERIALIZED (
+        SELECT p.model_version_id, p.crash_count > 0 AS alone, CAST(v.config ->> 'max_batch' AS integer) AS max_batch
+        FROM predictions p JOIN model_versions v ON v.id = p.model_version_id
+        WHERE p.status = 'queued' AND p.run_after <= now() AND (p.deadline_at IS NULL OR p.deadline_at > now())
+        ORDER BY p.claim_order, p.id LIMIT 1 FOR UPDATE OF p SKIP LOCKED),
+    batch AS MATERIALIZED (
+        SELECT id FROM predictions
+        WHERE status = 'queued' AND model_version_id = (SELECT model_version_id FROM head)
+            AND (crash_count > 0) = (SELECT alone FROM head)
+            AND run_after <= now() AND (deadline_at IS NULL OR deadline_at > now())
+        ORDER BY claim_order, id
+        LIMIT (SELECT CASE WHEN alone THEN 1 ELSE least(max_batch, :limit) END FROM head)
+        FOR UPDATE SKIP LOCKED)
+    UPDATE predictions p
+    SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
+        device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
+    FROM batch WHERE p.id = batch.id
+    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
+""")
+
+COMPLETE = text(f"""
+    WITH outcome AS (
+        SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(
+            id uuid, fence bigint, status text, result jsonb, error_code text, error_detail text,
+            decode_ms double precision, compute_ms double precision))
+    UPDATE predictions p
+    SET status = o.status, result = o.result, error_code = o.error_code, error_detail = o.error_detail,
+        decode_ms = o.decode_ms, compute_ms = o.compute_ms, finished_at = now()
+    FROM outcome o
+    WHERE p.id = o.id AND p.fence = o.fence AND p.status = 'processing'
+    RETURNING {FINISHED_COLUMNS}
+""")
+
+RELEASE = text(f"""
+    WITH held AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(id uuid, fence bigint))
+    UPDATE predictions p
+    SET status = CASE WHEN p.attempt - :refund < :max_attempts THEN 'queued' ELSE 'failed' END,
+        error_code = CASE WHEN p.attempt - :refund < :max_attempts THEN NULL ELSE 'attempts_exhausted' END,
+        error_detail = CASE WHEN p.attempt - :refund < :max_attempts THEN NULL
+            ELSE 'every attempt met a passing fault; send the request again' END,
+        finished_at = CASE WHEN p.attempt - :refund < :max_attempts THEN NULL ELSE now() END,
+        attempt = p.attempt - :refund,
+        run_after = now() + :delay * interval '1 second'
+    FROM held h
+    WHERE p.id = h.id AND p.fence = h.fence AND p.status = 'processing'
+    RETURNING {FINISHED_COLUMNS}
+""")
+
+EXPIRE_LEASES = text("""
+    UPDATE workers SET stopped_at = now(), stop_reason = 'lease_expired'
+    WHERE stopped_at IS NULL AND lease_expires_at < now()
+""")
+
+END_DEAD_WORKER = text("""
+    UPDATE workers SET stopped_at = now(), stop_reason = 'died'
+    WHERE stopped_at IS NULL AND host = :host AND pid = :pid
+""")
+
+# The WHERE re-checks the state, so a completion that was faster wins. A dead process counts as a crash of all
+# that it held; a claim past its budget counts likewise, since its worker is hung.
+TAKE_BACK = text(f"""
+    WITH lost AS MATERIALIZED (
+        SELECT p.id, p.fence,
+            CASE WHEN p.crash_count + 1 >= :max_crashes THEN 'worker_crash'
+                 WHEN p.attempt >= :max_attempts THEN 'attempts_exhausted' END AS fatal
+        FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id
+        WHERE p.status = 'processing'
+            AND (w.id IS NULL OR w.stopped_at IS NOT NULL OR p.attempt_deadline_at < now())
+        FOR UPDATE OF p SKIP LOCKED)
+    UPDATE predictions p
+    SET status = CASE WHEN l.fatal IS NULL THEN 'queued' ELSE 'failed' END,
+        crash_count = p.crash_count + 1,
+        error_code = l.fatal,
+        error_detail = CASE WHEN l.fatal IS NOT NULL THEN 'the worker process died or hung while it held this prediction' END,
+        finished_at = CASE WHEN l.fatal IS NOT NULL THEN now() END
+    FROM lost l
+    WHERE p.id = l.id AND p.fence = l.fence AND p.status = 'processing'
+    RETURNING {FINISHED_COLUMNS}
+""")
+
+EXPIRE = text(f"""
+    UPDATE predictions p SET status = 'expired', finished_at = now()
+    WHERE status = 'queued' AND deadline_at <= now()
+    RETURNING {FINISHED_COLUMNS}
+""")
+
+CANCEL = text(f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE id = :id AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""")
+
+FINISHED_AMONG = text(f"""
+    SELECT {FINISHED_COLUMNS} FROM predictions p
+    WHERE p.id = ANY(CAST(:ids AS uuid[])) AND p.status NOT IN ('queued', 'processing')
+""")
+
+# A few ids are enough: they are for the reader of Flower, the worker claims by state.
+STRANDED = text("""
+    SELECT m.name AS model, v.number AS version, array_agg(CAST(q.id AS text)) AS ids
+    FROM (
+        SELECT id, model_version_id FROM predictions
+        WHERE status = 'queued' AND run_after < now() - :age * interval '1 second'
+            AND (deadline_at IS NULL OR deadline_at > now())
+        ORDER BY claim_order, id LIMIT 100
+    ) q
+    JOIN model_versions v ON v.id = q.model_version_id JOIN models m ON m.id = v.model_id
+    GROUP BY m.name, v.number
+""")
+
+FIND_REPEAT = text("""
+    SELECT prediction_id, request_sha256 FROM idempotency_keys WHERE api_key_id = :api_key_id AND key = :key
+""")
+
+PURGE_IDEMPOTENCY_KEYS = text("""
+    DELETE FROM idempotency_keys WHERE created_at < now() - :days * interval '1 day'
+""")

@@ -1,0 +1,161 @@
+"""The model registry: names, immutable versions, and which version answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload
+
+from store.errors import UnknownModelError, UnknownVersionError
+from store.tables.model import Model
+from store.tables.model_version import ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedVersion:
+    """What a request needs to know of the version that will answer it. Immutable, so it may be cached."""
+
+    model_id: int
+    model_version_id: int
+    model: str
+    number: int
+    kind: str
+    config: Mapping[str, Any]
+    weights_sha256: str
+
+    @property
+    def input(self) -> Mapping[str, Any]:
+        """What the network takes, e.g. `{"type": "image", "size": 28}`."""
+        spec: Mapping[str, Any] = self.config["input"]
+        return spec
+
+
+def register_version(
+    session: Session,
+    *,
+    name: str,
+    kind: str,
+    config: Mapping[str, Any],
+    weights_sha256: str,
+    weights_bytes: int,
+    metrics: Mapping[str, Any],
+    source: str,
+    description: str = "",
+) -> ModelVersion:
+    """Add the next version of a model, and the model itself with its first one.
+
+    The caller has stored the weights. The new version answers only after `promote`.
+    """
+    model = session.scalar(select(Model).where(Model.name == name).with_for_update())
+    if model is None:
+        model = Model(name=name, kind=kind, description=description)
+        session.add(model)
+        session.flush()
+    last = session.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model.id))
+    version = ModelVersion(
+        model_id=model.id,
+        number=(last or 0) + 1,
+        config=dict(config),
+        weights_sha256=weights_sha256,
+        weights_bytes=weights_bytes,
+        metrics=dict(metrics),
+        source=source,
+    )
+    session.add(version)
+    session.flush()
+    return version
+
+
+def promote(session: Session, *, name: str, number: int) -> ModelVersion:
+    """Make a version the champion, the one that answers when a request names none.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        UnknownVersionError: The model has no such version.
+    """
+    version = get_version(session, name, number)
+    version.model.champion_id = version.id
+    session.flush()
+    return version
+
+
+def resolve(session: Session, name: str, number: int | None = None) -> ServedVersion:
+    """Return the version that answers: the asked one, or the champion.
+
+    Raises:
+        UnknownModelError: There is no such model, or it has no champion yet.
+        UnknownVersionError: The model has no such version.
+    """
+    if number is not None:
+        return served(get_version(session, name, number))
+    model = get_model(session, name)
+    if model.champion is None:
+        raise UnknownModelError(f"model {name!r} has no champion yet; promote a version or name one")
+    return served(model.champion)
+
+
+def served(version: ModelVersion) -> ServedVersion:
+    """Take from a row what requests and workers need of it."""
+    return ServedVersion(
+        model_id=version.model_id,
+        model_version_id=version.id,
+        model=version.model.name,
+        number=version.number,
+        kind=version.model.kind,
+        config=version.config,
+        weights_sha256=version.weights_sha256,
+    )
+
+
+def get_model(session: Session, name: str) -> Model:
+    """Return a model by name.
+
+    Raises:
+        UnknownModelError: There is none.
+    """
+    statement = select(Model).where(Model.name == name).options(joinedload(Model.champion).joinedload(ModelVersion.model))
+    model = session.scalar(statement)
+    if model is None:
+        raise UnknownModelError(f"there is no model {name!r}; GET /v1/models lists them")
+    return model
+
+
+def get_version(session: Session, name: str, number: int) -> ModelVersion:
+    """Return a model's version by number.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        UnknownVersionError: The model has no such version.
+    """
+    model = get_model(session, name)
+    version = session.scalar(
+        select(ModelVersion)
+        .where(ModelVersion.model_id == model.id, ModelVersion.number == number)
+        .options(joinedload(ModelVersion.model))
+    )
+    if version is None:
+        raise UnknownVersionError(f"model {name!r} has no version {number}; GET /v1/models/{name}/versions lists them")
+    return version
+
+
+def get_version_by_id(session: Session, model_version_id: int) -> ModelVersion:
+    """Return a version by the id that predictions carry."""
+    statement = select(ModelVersion).where(ModelVersion.id == model_version_id).options(joinedload(ModelVersion.model))
+    return session.scalars(statement).one()
+
+
+def list_models(session: Session) -> Sequence[Model]:
+    """List all models by name."""
+    return session.scalars(select(Model).options(joinedload(Model.champion)).order_by(Model.name)).all()
+
+
+def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
+    """List a model's versions, newest first.
+
+    Raises:
+        UnknownModelError: There is no such model.
+    """
+    model = get_model(session, name)
+    statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(joinedload(ModelVersion.model))
+    return session.scalars(statement.order_by(ModelVersion.number.desc())).all()

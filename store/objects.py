@@ -1,0 +1,58 @@
+"""Content-addressed object store: inputs and weights under the SHA-256 of their bytes, in a folder or in S3."""
+
+from hashlib import sha256
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore as Backend
+from obstore.store import from_url
+
+from store.errors import ObjectMissingError
+
+
+class ObjectStore:
+    """Bytes by their SHA-256. Storing the same bytes twice is storing them once.
+
+    Args:
+        url: `file:///folder`, which is made when it is missing, or `s3://bucket/prefix` with the usual AWS variables.
+    """
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("file://"):
+            self._backend: Backend = from_url(url, automatic_cleanup=True, mkdir=True)
+        else:
+            self._backend = from_url(url)
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their SHA-256 in hex."""
+        digest = sha256(data).hexdigest()
+        path = _path(digest)
+        if not self._exists(path):
+            obstore.put(self._backend, path, data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return the bytes under a SHA-256, checked against it.
+
+        Raises:
+            ObjectMissingError: Nothing is stored there, or its bytes have another hash.
+        """
+        try:
+            data = bytes(obstore.get(self._backend, _path(digest)).bytes())
+        except FileNotFoundError as error:
+            raise ObjectMissingError(f"the object store has nothing under {digest}") from error
+        if sha256(data).hexdigest() != digest:
+            raise ObjectMissingError(f"the object under {digest} is damaged: its bytes have another SHA-256")
+        return data
+
+    def _exists(self, path: str) -> bool:
+        try:
+            obstore.head(self._backend, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _path(digest: str) -> str:
+    # Two levels of 256 folders keep each small at ten million objects.
+    return f"{digest[:2]}/{digest[2:4]}/{digest}"

@@ -1,0 +1,80 @@
+"""What the environment decides. Read once by the entry point of a process and handed on as an argument."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from environs import Env, EnvError
+
+from store.errors import SettingsError
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One process's configuration; `docs/operations.md` lists every variable.
+
+    Attributes:
+        database_url: SQLAlchemy URL of Postgres, driver psycopg2.
+        redis_url: URL of Valkey or Redis: broker and reply channels.
+        object_url: `file://` folder or `s3://` bucket for inputs and weights.
+        var_dir: Folder for logs, keys and embedded servers.
+        max_body_bytes: Largest accepted request body.
+        max_pixels: Largest accepted picture, width times height.
+        retention_days: Age at which partitions of predictions are dropped.
+        web_threads: Requests that one web process answers at once.
+        metrics_public: Whether `/metrics` answers callers that are not on loopback.
+        flower_auth: `user:password` for Flower; without it Flower does not start.
+        flower_host: Address on which Flower listens.
+        flower_port: Port on which Flower listens.
+        log_level: Name of a level of the standard `logging` module.
+    """
+
+    database_url: str
+    redis_url: str
+    object_url: str
+    var_dir: Path
+    max_body_bytes: int = 12 * MEBIBYTE
+    max_pixels: int = 25_000_000
+    retention_days: int = 90
+    web_threads: int = 64
+    metrics_public: bool = False
+    flower_auth: str = ""
+    flower_host: str = "127.0.0.1"
+    flower_port: int = 5555
+    log_level: str = "INFO"
+
+    @property
+    def retention(self) -> timedelta:
+        """Age at which partitions of predictions are dropped."""
+        return timedelta(days=self.retention_days)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Read the `TORCHQUEUE_*` variables of this process.
+
+        Raises:
+            SettingsError: A variable is missing or malformed.
+        """
+        env = Env(prefix="TORCHQUEUE_")
+        try:
+            var_dir = Path(env.str("VAR", "var")).resolve()
+            return cls(
+                database_url=env.str("DATABASE_URL"),
+                redis_url=env.str("REDIS_URL"),
+                object_url=env.str("OBJECT_URL", f"file://{var_dir / 'objects'}"),
+                var_dir=var_dir,
+                max_body_bytes=env.int("MAX_BODY_BYTES", cls.max_body_bytes),
+                max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
+                retention_days=env.int("RETENTION_DAYS", cls.retention_days),
+                web_threads=env.int("WEB_THREADS", cls.web_threads),
+                metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
+                flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
+                flower_host=env.str("FLOWER_HOST", cls.flower_host),
+                flower_port=env.int("FLOWER_PORT", cls.flower_port),
+                log_level=env.str("LOG_LEVEL", cls.log_level),
+            )
+        except EnvError as error:
+            raise SettingsError(f"{error}; `torchqueue up` sets it, docs/operations.md explains it") from error

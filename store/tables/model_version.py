@@ -1,0 +1,30 @@
+"""Model versions: numbered, immutable, weights by content."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from store.database import Base, CreatedAt, Identifier, JsonObject
+
+if TYPE_CHECKING:
+    from store.tables.model import Model
+
+
+class ModelVersion(Base):
+    """One set of weights with the configuration that reads them."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (UniqueConstraint("model_id", "number"),)
+
+    id: Mapped[Identifier]
+    model_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("models.id"))
+    number: Mapped[int] = mapped_column(comment="1, 2, 3 … within its model.")
+    config: Mapped[JsonObject] = mapped_column(comment="Architecture, input and labels, as ml.spec reads them.")
+    weights_sha256: Mapped[str] = mapped_column(comment="Hex; the object store's key, checked at load.")
+    weights_bytes: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[JsonObject] = mapped_column(comment="Figures on held-out data, as the training reported them.")
+    source: Mapped[str] = mapped_column(comment="bundled, imported or trained.")
+    created_at: Mapped[CreatedAt]
+
+    model: Mapped["Model"] = relationship(back_populates="versions", foreign_keys=[model_id])

@@ -1,0 +1,55 @@
+"""Worker lives: register, renew the lease, end. One heartbeat row a process, not one lease a prediction."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from schemas.enums import WorkerRole
+from store.tables.worker import Worker
+
+#: How often a worker renews.
+HEARTBEAT_S = 2.0
+
+#: How long a renewal holds; four heartbeats, so that one lost packet ends nobody.
+LEASE_S = 8.0
+
+LEASE_END = func.now() + text(f"interval '{LEASE_S} seconds'")
+
+
+def register_worker(
+    connection: Connection, *, name: str, role: WorkerRole, device: str, queue: str, host: str, pid: int
+) -> int:
+    """Begin a life. Returns its id, the epoch that claims carry."""
+    values = {"name": name, "role": str(role), "device": device, "queue": queue, "host": host, "pid": pid}
+    statement = insert(Worker).values(**values, lease_expires_at=LEASE_END, progress_at=func.now())
+    return int(connection.execute(statement.returning(Worker.id)).scalar_one())
+
+
+def renew_lease(connection: Connection, worker_id: int, models: Sequence[str]) -> bool:
+    """Renew the lease of a life.
+
+    Returns:
+        False when it was ended meanwhile: the caller lost all it held and must begin a new life.
+    """
+    statement = (
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
+        .values(lease_expires_at=LEASE_END, progress_at=func.now(), models=list(models))
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def end_worker(connection: Connection, worker_id: int, reason: str) -> None:
+    """End a life that holds nothing any more."""
+    connection.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
+        .values(stopped_at=func.now(), stop_reason=reason)
+    )
+
+
+def live_workers(session: Session) -> Sequence[Worker]:
+    """List the workers whose lease holds, by name."""
+    statement = select(Worker).where(Worker.stopped_at.is_(None), Worker.lease_expires_at > func.now())
+    return session.scalars(statement.order_by(Worker.name)).all()

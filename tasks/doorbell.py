@@ -1,0 +1,66 @@
+"""The one sender of Celery messages. Ring it after the commit: a worker that hears it looks for the rows at once."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from redis import RedisError
+
+import celeryconfig
+from schemas.messages import RunPredictions, TrainModel
+from schemas.names import QueueName, TaskName
+
+log = structlog.get_logger()
+
+#: Failures in a row after which the broker is left alone for `BREAK_S`.
+FAILURES_TO_BREAK = 3
+BREAK_S = 1.0
+
+
+class Doorbell:
+    """Sends tasks to queues, best effort: a broker that is away costs a bounded time and is not asked again at once.
+
+    Not thread safe: one thread a process sends, so that its failures are seen in order.
+
+    Args:
+        broker_url: URL of Valkey or Redis.
+    """
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("torchqueue-publisher", broker=broker_url)
+        self._app.config_from_object("celeryconfig")
+        self._app.conf.broker_transport_options = celeryconfig.PUBLISHER_TRANSPORT_OPTIONS
+        self._failures = 0
+        self._closed_until = 0.0
+
+    def ring(self, queue: str, message: RunPredictions) -> bool:
+        """Tell a device's worker that rows wait. Returns whether the broker took the message."""
+        return self._send(TaskName.RUN_PREDICTIONS, queue, asdict(message))
+
+    def request_training(self, message: TrainModel) -> bool:
+        """Ask the training worker for a training. Returns whether the broker took the message."""
+        return self._send(TaskName.TRAIN_MODEL, QueueName.TRAINING, asdict(message))
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._app.close()
+
+    def _send(self, task: TaskName, queue: str, kwargs: dict[str, Any]) -> bool:
+        if time.monotonic() < self._closed_until:
+            return False
+        try:
+            self._app.send_task(task, kwargs=kwargs, queue=queue, retry=False, ignore_result=True)
+        except (KombuError, OperationalError, RedisError, OSError) as error:
+            self._note_failure(error)
+            return False
+        self._failures = 0
+        return True
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_TO_BREAK:
+            self._closed_until = time.monotonic() + BREAK_S
+        log.warning("doorbell_failed", failures=self._failures, error=str(error))

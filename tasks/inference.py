@@ -1,0 +1,25 @@
+"""The task that a doorbell starts."""
+
+from celery import Celery
+
+from schemas.messages import RunPredictions
+from schemas.names import TaskName
+from tasks.doorbell import Doorbell
+from tasks.drainer import Drainer
+
+
+def register(app: Celery, drainer: Drainer, doorbell: Doorbell, queue: str) -> None:
+    """Register the inference task.
+
+    Args:
+        app: The worker's application.
+        drainer: Runs what is queued.
+        doorbell: Rings again when the bound was reached with rows left.
+        queue: This worker's own.
+    """
+
+    @app.task(name=TaskName.RUN_PREDICTIONS)
+    def run_predictions(*, model: str, version: int, prediction_ids: list[str]) -> None:
+        """Drain the queue. The arguments are for the reader: what waits is claimed from Postgres."""
+        if drainer.drain():
+            doorbell.ring(queue, RunPredictions(model=model, version=version, prediction_ids=prediction_ids))

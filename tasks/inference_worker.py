@@ -1,0 +1,104 @@
+"""One inference worker: one process, one device. Imports torch, so the device must be pinned before."""
+
+import structlog
+from celery import Celery
+
+from ml.devices import device_slug
+from ml.engine import Engine
+from schemas.enums import WorkerRole
+from schemas.names import QueueName, inference_queue
+from store.database import create_database
+from store.objects import ObjectStore
+from store.replies import connect_redis
+from store.settings import Settings
+from tasks.app import create_celery
+from tasks.celery_process import node_name, run_worker
+from tasks.doorbell import Doorbell
+from tasks.drainer import Drainer
+from tasks.inference import register
+from tasks.life import WorkerLife
+from tasks.loader import ModelLoader
+from tasks.maintenance import Maintenance
+from tasks.safety_poll import SafetyPoll
+
+log = structlog.get_logger()
+
+
+class InferenceWorker:
+    """Everything that an inference worker is made of, wired for one device.
+
+    Args:
+        settings: Addresses.
+        device: `cuda:N` or `cpu:N`.
+    """
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        slug = device_slug(device)
+        self.node = node_name(slug)
+        self.queues = [inference_queue(slug), QueueName.INFERENCE]
+        claims = create_database(settings.database_url, application=self.node, pool_size=4, durable=False)
+        results = create_database(settings.database_url, application=self.node, pool_size=2)
+        replies = connect_redis(settings.redis_url)
+        objects = ObjectStore(settings.object_url)
+        self.engine = Engine(device)
+        self.loader = ModelLoader(self.engine, claims, objects)
+        self.doorbell = Doorbell(settings.redis_url)
+        # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
+        maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
+        self.life = WorkerLife(
+            claims,
+            name=self.node,
+            role=WorkerRole.INFERENCE,
+            device=device,
+            queue=self.queues[0],
+            held=self.loader.held,
+            on_beat=maintenance.reap_leases,
+        )
+        self.drainer = Drainer(
+            engine=self.engine,
+            loader=self.loader,
+            life=self.life,
+            claims_database=claims,
+            results_database=results,
+            objects=objects,
+            replies=replies,
+            device=device,
+            queues=self.queues,
+        )
+        self.poll = SafetyPoll(self.drainer.drain, replies)
+
+    def register_on(self, app: Celery) -> None:
+        """Register the inference task."""
+        register(app, self.drainer, self.doorbell, self.queues[0])
+
+    def start(self) -> None:
+        """Say that this worker is ready. The models are warm by now."""
+        self.life.begin()
+        self.poll.start()
+
+    def end(self) -> None:
+        """Leave in order: nothing is held when the life ends."""
+        self.poll.stop()
+        self.life.end()
+        self.engine.close()
+
+
+def run(settings: Settings, device: str) -> None:
+    """Serve predictions on one device until told to stop."""
+    worker = InferenceWorker(settings, device)
+    for problem in worker.loader.preload_champions():
+        log.error("champion_not_loaded", error=problem)
+    app = create_celery(settings)
+    worker.register_on(app)
+    try:
+        run_worker(
+            app,
+            node=worker.node,
+            queues=worker.queues,
+            # Two drains of one device would only wait for each other.
+            concurrency=1,
+            on_ready=worker.start,
+            on_stopping=worker.drainer.stop,
+        )
+    finally:
+        worker.end()

@@ -1,0 +1,95 @@
+"""What beat asks for every second or hour: any process may run it, and running it twice changes nothing."""
+
+from datetime import timedelta
+
+import redis
+import structlog
+from celery import Celery
+from sqlalchemy import Connection, text
+from sqlalchemy import Engine as Database
+
+from schemas.messages import RunPredictions
+from schemas.names import QueueName, TaskName
+from store import ledger
+from store.partitions import drop_expired_partitions, ensure_partitions
+from store.replies import publish
+from tasks.doorbell import Doorbell
+
+log = structlog.get_logger()
+
+#: A row that waits longer than this beside an idle worker was not heard: ring again.
+STRANDED_S = 0.25
+
+#: How long a repeat of a request finds its first answer.
+IDEMPOTENCY_DAYS = 7.0
+
+# One process reaps at a time; the lock ends with the transaction, so a dead one never holds it.
+REAP_LOCK_ID = 7_208_002
+
+
+class Maintenance:
+    """The jobs that keep promises when something died.
+
+    Args:
+        database: Where the rows are.
+        replies: Where predictions that these jobs finish are published.
+        doorbell: Rung for rows that wait again.
+        retention: Age at which partitions are dropped.
+    """
+
+    def __init__(self, database: Database, replies: redis.Redis, doorbell: Doorbell, retention: timedelta) -> None:
+        self._database = database
+        self._replies = replies
+        self._doorbell = doorbell
+        self._retention = retention
+
+    def reap_leases(self) -> None:
+        """Take back what dead or hung workers hold, and ring for it."""
+        with self._database.begin() as connection:
+            if not _try_lock(connection):
+                return
+            requeued = ledger.reap(connection)
+        publish(self._replies, requeued.finished)
+        if requeued.queued or requeued.finished:
+            log.warning("claims_reaped", queued=requeued.queued, failed=len(requeued.finished))
+            self.ring_stranded(0.0)
+
+    def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:
+        """Ring for rows that wait although their doorbell is long gone."""
+        with self._database.begin() as connection:
+            waiting = ledger.stranded(connection, older_than_s=older_than_s)
+        for model, version, ids in waiting:
+            message = RunPredictions(model=model, version=version, prediction_ids=ids)
+            self._doorbell.ring(QueueName.INFERENCE, message)
+
+    def expire_predictions(self) -> None:
+        """Expire queued rows past their deadline and tell who waits."""
+        with self._database.begin() as connection:
+            expired = ledger.expire(connection)
+        publish(self._replies, expired)
+
+    def maintain_partitions(self) -> None:
+        """Make partitions ahead and drop those past their retention."""
+        with self._database.begin() as connection:
+            made = ensure_partitions(connection)
+            dropped = drop_expired_partitions(connection, retention=self._retention)
+        log.info("partitions_maintained", made=made, dropped=dropped)
+
+    def purge_idempotency_keys(self) -> None:
+        """Forget idempotency keys past their promise."""
+        with self._database.begin() as connection:
+            purged = ledger.purge_idempotency_keys(connection, older_than_days=IDEMPOTENCY_DAYS)
+        log.info("idempotency_keys_purged", count=purged)
+
+
+def register(app: Celery, maintenance: Maintenance) -> None:
+    """Register the jobs of beat's schedule under their names."""
+    app.task(maintenance.reap_leases, name=TaskName.REAP_LEASES)
+    app.task(maintenance.expire_predictions, name=TaskName.EXPIRE_PREDICTIONS)
+    app.task(maintenance.maintain_partitions, name=TaskName.MAINTAIN_PARTITIONS)
+    app.task(maintenance.purge_idempotency_keys, name=TaskName.PURGE_IDEMPOTENCY_KEYS)
+    app.task(maintenance.ring_stranded, name=TaskName.RING_STRANDED)
+
+
+def _try_lock(connection: Connection) -> bool:
+    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:id)"), {"id": REAP_LOCK_ID}).scalar_one())

@@ -1,0 +1,64 @@
+"""The application factory. Nothing connects before it is called; granian calls `serve` in each web process."""
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from store.logs import configure_logging
+from store.settings import Settings
+from webapp.errors import register_error_handlers
+from webapp.headers import register_headers
+from webapp.metrics import register_metrics
+from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi, register_docs
+from webapp.services import EXTENSION, Services
+from webapp.views import health, items, models, predictions, status
+
+# Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
+MAX_FORM_PARTS = 8
+MAX_FORM_MEMORY_BYTES = 64_000
+
+BLUEPRINTS = (predictions.blp, items.blp, models.blp, status.blp, health.blp)
+
+
+class CompactJson(DefaultJSONProvider):
+    """Field order as the schemas give it, and no white space."""
+
+    sort_keys = False
+    compact = True
+
+
+def create_app(settings: Settings, services: Services | None = None) -> Flask:
+    """Build the application.
+
+    Args:
+        settings: Limits.
+        services: Collaborators; None for an application that only tells its own OpenAPI document.
+    """
+    app = Flask("torchqueue", static_folder=None)
+    app.json = CompactJson(app)
+    app.config.update(
+        CONFIG,
+        API_SPEC_OPTIONS=SPEC_OPTIONS,
+        MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_PARTS=MAX_FORM_PARTS,
+        MAX_FORM_MEMORY_SIZE=MAX_FORM_MEMORY_BYTES,
+    )
+    if services is not None:
+        app.extensions[EXTENSION] = services
+    api = ProblemApi(app)
+    api.spec.components.security_scheme(
+        "apiKey", {"type": "http", "scheme": "bearer", "description": "`torchqueue keys create` makes one."}
+    )
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    register_docs(app)
+    register_metrics(app)
+    register_headers(app)
+    register_error_handlers(app)
+    return app
+
+
+def serve() -> Flask:
+    """Build the application of one web process from its environment and start its threads."""
+    settings = Settings.from_env()
+    configure_logging(settings.log_level, "web")
+    return create_app(settings, Services(settings).start())

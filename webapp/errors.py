@@ -1,0 +1,167 @@
+"""What views raise, and the ONE map from errors to HTTP: RFC 9457 problem documents, never a traceback."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from flask import Flask, Response, jsonify
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException
+
+from schemas.problems import CONTENT_TYPE
+from store import errors as store
+
+log = structlog.get_logger()
+
+# Long enough for a restart of Postgres to be noticed, short enough that nobody waits for nothing.
+RETRY_AFTER_S = 1
+
+
+class WebError(Exception):
+    """Base of all errors of this package."""
+
+
+class MissingKeyError(WebError):
+    """Raised when a request carries no API key where one is needed."""
+
+
+class ScopeError(WebError):
+    """Raised when the caller's key does not include the needed scope."""
+
+
+class ForbiddenAddressError(WebError):
+    """Raised when a page that is open on loopback only is asked from elsewhere."""
+
+
+class MalformedBodyError(WebError):
+    """Raised when a body is not what its content type says."""
+
+
+class UnsupportedMediaError(WebError):
+    """Raised when a body's content type or picture format is none that we read."""
+
+
+class InvalidInputError(WebError):
+    """Raised when an input cannot be answered; carries the field at fault and, where a worker said so, the prediction."""
+
+    def __init__(self, field: str, detail: str, prediction: UUID | None = None) -> None:
+        super().__init__(detail)
+        self.field = field
+        self.prediction = prediction
+
+
+class InvalidHeaderError(WebError):
+    """Raised when a header cannot be understood; the message names it."""
+
+
+class DatabaseUnavailableError(WebError):
+    """Raised when Postgres did not take a group of predictions: nothing of it was accepted."""
+
+
+class NotReadyError(WebError):
+    """Raised when the process cannot accept requests now; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a class of errors looks over HTTP."""
+
+    status: int
+    slug: str
+    title: str
+    detail: str | None = None
+
+
+UNAVAILABLE = Kind(503, "database-unavailable", "Service Unavailable", "the database is away; nothing was accepted, try again")
+
+KINDS: dict[type[Exception], Kind] = {
+    MissingKeyError: Kind(401, "missing-key", "Unauthorized"),
+    store.InvalidKeyError: Kind(401, "invalid-key", "Unauthorized"),
+    ScopeError: Kind(403, "scope-too-small", "Forbidden"),
+    ForbiddenAddressError: Kind(403, "loopback-only", "Forbidden"),
+    store.UnknownModelError: Kind(404, "unknown-model", "Not Found"),
+    store.UnknownVersionError: Kind(404, "unknown-version", "Not Found"),
+    store.UnknownPredictionError: Kind(404, "unknown-prediction", "Not Found"),
+    store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
+    store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
+    store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
+    MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
+    InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
+    UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
+    InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
+    DatabaseUnavailableError: UNAVAILABLE,
+    NotReadyError: Kind(503, "not-ready", "Service Unavailable"),
+    OperationalError: UNAVAILABLE,
+    InterfaceError: UNAVAILABLE,
+    PoolTimeoutError: Kind(503, "database-busy", "Service Unavailable", "every connection is in use; try again"),
+}
+
+HTTP_SLUGS = {
+    400: "malformed-request",
+    404: "unknown-path",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "invalid-request",
+}
+
+HTTP_DETAILS = {
+    404: "there is nothing under this path; GET /docs shows what there is",
+    405: "this path does not take this method; GET /docs shows which",
+}
+
+
+def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> Response:
+    """Make a problem document; `extra` members that are None are left out."""
+    body = {"type": slug, "title": title, "status": status, "detail": detail}
+    response = jsonify(body | {name: value for name, value in extra.items() if value is not None})
+    response.status_code = status
+    response.content_type = CONTENT_TYPE
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="torchqueue"'
+    return response
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Answer every error of ours, and any other, with a problem document."""
+    for cls in KINDS:
+        app.register_error_handler(cls, _handle_known)
+    app.register_error_handler(Exception, _handle_unexpected)
+
+
+def handle_http_exception(error: HTTPException) -> Response:
+    """Turn what Flask and flask-smorest abort with into a problem document."""
+    status = error.code or 500
+    field, detail = _first_message(getattr(error, "data", {}).get("messages", {}))
+    detail = detail or HTTP_DETAILS.get(status) or (error.description or error.name)
+    return problem(status, HTTP_SLUGS.get(status, "http-error"), error.name, detail, field=field)
+
+
+def _handle_known(error: Exception) -> Response:
+    kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+    if kind.status == 503:
+        log.warning("unavailable", error=str(error))
+    extra = {"field": getattr(error, "field", None), "prediction": getattr(error, "prediction", None)}
+    return problem(kind.status, kind.slug, kind.title, kind.detail or str(error), **extra)
+
+
+def _handle_unexpected(error: Exception) -> Response:
+    # The last resort of the HTTP map: the log gets the traceback, the client none of it.
+    log.error("unexpected_error", exc_info=error)
+    return problem(500, "internal", "Internal Server Error", "this is a fault of ours; it was logged")
+
+
+def _first_message(messages: Any) -> tuple[str | None, str | None]:
+    """Find the first field and sentence in webargs' nested messages, `{"query": {"version": ["…"]}}`."""
+    path: list[str] = []
+    while isinstance(messages, dict) and messages:
+        name, messages = next(iter(messages.items()))
+        path.append(str(name))
+    if not isinstance(messages, list) or not messages:
+        return None, None
+    field = ".".join(path[1:]) or None
+    return field, f"{field}: {messages[0]}" if field else str(messages[0])

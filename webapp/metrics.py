@@ -1,0 +1,71 @@
+"""Prometheus metrics: requests as each process counts them, queues and workers as Postgres knows them."""
+
+import os
+import time
+from collections.abc import Iterator
+
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine as Database
+
+from store.stats import queue_depths
+
+METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+#: Set by the stack to a folder that all processes of one machine share.
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+REQUESTS = Histogram(
+    "torchqueue_http_request_seconds",
+    "Time to answer, by endpoint and status.",
+    ["endpoint", "status"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
+)
+
+
+class QueueCollector(Collector):
+    """Queue depths, read when Prometheus asks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one gauge, labelled by model, version, priority and state."""
+        gauge = GaugeMetricFamily(
+            "torchqueue_predictions_open",
+            "Predictions that wait or run.",
+            labels=["model", "version", "priority", "state"],
+        )
+        with self._database.connect() as connection:
+            for row in queue_depths(connection):
+                labels = [row["model"], str(row["version"]), row["priority"]]
+                for state in ("queued", "processing"):
+                    gauge.add_metric([*labels, state], row[state])
+        yield gauge
+
+
+def register_metrics(app: Flask) -> None:
+    """Time every request."""
+
+    @app.before_request
+    def _start() -> None:
+        g.started_at = time.perf_counter()
+
+    @app.after_request
+    def _observe(response: Response) -> Response:
+        endpoint = request.endpoint or "unknown"
+        REQUESTS.labels(endpoint, response.status_code).observe(time.perf_counter() - g.started_at)
+        return response
+
+
+def render_metrics(database: Database) -> bytes:
+    """Render all metrics in Prometheus' text format, of every process on this machine where they share a folder."""
+    registry = CollectorRegistry()
+    if MULTIPROCESS_VARIABLE in os.environ:
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REQUESTS)
+    registry.register(QueueCollector(database))
+    return generate_latest(registry)

@@ -1,0 +1,84 @@
+"""From rows and events to what `schemas` dumps."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.enums import PredictionStatus, Priority
+from schemas.messages import PredictionFinished
+from store.ledger import Submission
+from store.models import ServedVersion
+from store.tables.prediction import Prediction
+
+MS = 1000.0
+
+
+def from_row(row: Prediction) -> dict[str, Any]:
+    """Present a prediction as read from Postgres, with its version and item loaded."""
+    return {
+        "id": row.id,
+        "model": row.version.model.name,
+        "version": row.version.number,
+        "status": PredictionStatus(row.status),
+        "result": row.result,
+        "error": _error(row.error_code, row.error_detail),
+        "priority": Priority(row.priority),
+        "attempt": row.attempt,
+        "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
+        "device": row.device,
+        **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
+    }
+
+
+def from_event(submission: Submission, version: ServedVersion, event: PredictionFinished) -> dict[str, Any]:
+    """Present a prediction that this process accepted and a worker finished, without reading it again."""
+    item = None
+    if submission.catalog is not None:
+        item = {"catalog": submission.catalog, "external_id": submission.external_id}
+    return {
+        "id": submission.id,
+        "model": version.model,
+        "version": version.number,
+        "status": PredictionStatus(event.status),
+        "result": event.result,
+        "error": _error(event.error_code, event.error_detail),
+        "priority": submission.priority,
+        "attempt": event.attempt,
+        "item": item,
+        "device": event.device,
+        **_times(
+            datetime.fromisoformat(event.created_at),
+            None if event.started_at is None else datetime.fromisoformat(event.started_at),
+            datetime.fromisoformat(event.finished_at),
+            event.decode_ms,
+            event.compute_ms,
+        ),
+    }
+
+
+def _error(code: str | None, detail: str | None) -> Mapping[str, str] | None:
+    return None if code is None else {"code": code, "detail": detail or code}
+
+
+def _times(
+    created_at: datetime,
+    started_at: datetime | None,
+    finished_at: datetime | None,
+    decode_ms: float | None,
+    compute_ms: float | None,
+) -> dict[str, Any]:
+    return {
+        "created_at": created_at,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "timings_ms": {
+            "queued": _span_ms(created_at, started_at),
+            "decode": decode_ms,
+            "compute": compute_ms,
+            "total": _span_ms(created_at, finished_at),
+        },
+    }
+
+
+def _span_ms(start: datetime, end: datetime | None) -> float | None:
+    return None if end is None else round((end - start).total_seconds() * MS, 3)

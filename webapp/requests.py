@@ -1,0 +1,166 @@
+"""The way of one prediction request through this process: check, store the input, submit, wait, answer."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from flask import Request, Response, make_response
+from uuid_utils.compat import uuid7
+
+from schemas.enums import ErrorCode
+from schemas.predictions import PredictionSchema
+from store import ledger
+from store.database import open_session
+from store.errors import IdempotencyConflictError
+from store.keys import Principal
+from store.ledger import Submission
+from store.models import ServedVersion
+from store.predictions import get_prediction
+from webapp.errors import DatabaseUnavailableError, InvalidInputError
+from webapp.inputs import Input, read_input
+from webapp.prefer import wait_seconds
+from webapp.presenters import from_event, from_row
+from webapp.responses import queued_response
+from webapp.services import Services
+from webapp.tickets import Ticket
+
+# A commit that takes longer than this means that Postgres hangs.
+ACCEPT_TIMEOUT_S = 5.0
+
+REPLAYED_HEADER = "Idempotent-Replayed"
+
+PICTURE = {"schema": {"type": "string", "format": "binary"}}
+
+#: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
+CREATE_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "A picture as bytes, as a form part or as base64, or numbers; whichever the model takes.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["input"],
+                "additionalProperties": False,
+                "properties": {
+                    "input": {
+                        "description": "Numbers, or a picture as base64.",
+                        "oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}],
+                    }
+                },
+            },
+            "example": {"input": [0, 1]},
+        },
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP."}},
+            }
+        },
+        "application/octet-stream": PICTURE,
+        "image/*": PICTURE,
+    },
+}
+
+
+def create_prediction(
+    services: Services,
+    request: Request,
+    caller: Principal,
+    *,
+    model: str,
+    query: dict[str, Any],
+    headers: dict[str, Any],
+) -> dict[str, Any] | Response:
+    """Accept a prediction and wait for it as long as the client wants.
+
+    Returns:
+        What `PredictionSchema` dumps when it finished, or the 202 response.
+
+    Raises:
+        WebError, StoreError: As `webapp.errors` maps them.
+    """
+    wait_s = wait_seconds(headers["prefer"])
+    if (query["catalog"] is None) != (query["external_id"] is None):
+        missing = "catalog" if query["catalog"] is None else "external_id"
+        raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
+    version = services.models.resolve(model, query["version"])
+    given = read_input(request, version, services.settings.max_pixels)
+    submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
+    ticket = Ticket(submission, version, until_finished=wait_s > 0)
+    services.listener.expect(submission.id, ticket.finish)
+    try:
+        services.dispatcher.submit(ticket)
+        ticket.wait(wait_s or ACCEPT_TIMEOUT_S)
+    finally:
+        services.listener.forget(submission.id, ticket.finish)
+    return _answer(services, ticket)
+
+
+def _submission(
+    services: Services,
+    caller: Principal,
+    version: ServedVersion,
+    given: Input,
+    query: dict[str, Any],
+    idempotency_key: str | None,
+) -> Submission:
+    if given.data is not None:
+        services.objects.put(given.data)
+    return Submission(
+        id=uuid7(),
+        api_key_id=caller.api_key_id,
+        model_id=version.model_id,
+        model_version_id=version.model_version_id,
+        reply_channel=services.channel,
+        priority=query["priority"],
+        input=given.value,
+        input_sha256=None if given.data is None else given.sha256,
+        input_bytes=given.size,
+        catalog=query["catalog"],
+        external_id=query["external_id"],
+        deadline_ms=query["deadline_ms"],
+        idempotency_key=idempotency_key,
+        request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
+    )
+
+
+def _fingerprint(model: str, query: dict[str, Any], given: Input) -> str:
+    """Hash what makes two requests the same one: all but the time that the client waits."""
+    return sha256(json.dumps([model, query, given.sha256], sort_keys=True).encode()).hexdigest()
+
+
+def _answer(services: Services, ticket: Ticket) -> dict[str, Any] | Response:
+    if ticket.repeated:
+        return _replay(services, ticket.submission)
+    event = ticket.finished
+    if event is None:
+        if ticket.accepted_at is None:
+            raise DatabaseUnavailableError("the database did not answer in time; send the request again")
+        with open_session(services.database) as session:
+            return queued_response(session, get_prediction(session, ticket.submission.id, api_key_id=None))
+    if event.error_code == ErrorCode.INVALID_INPUT:
+        raise InvalidInputError("input", event.error_detail or "cannot be read", prediction=ticket.submission.id)
+    return from_event(ticket.submission, ticket.version, event)
+
+
+def _replay(services: Services, submission: Submission) -> Response:
+    """Answer a repeat with the first request's prediction, however far that is."""
+    key = submission.idempotency_key
+    assert key is not None, "only a request with an idempotency key can be a repeat"
+    with open_session(services.database) as session:
+        found = ledger.find_repeat(session.connection(), api_key_id=submission.api_key_id, key=key)
+        if found is None:
+            raise DatabaseUnavailableError("the first request under this idempotency key just expired; try again")
+        prediction_id, fingerprint = found
+        if fingerprint != submission.request_sha256:
+            raise IdempotencyConflictError(
+                f"the idempotency key {key!r} was used for another request; use a new key for a new request"
+            )
+        row = get_prediction(session, prediction_id, api_key_id=submission.api_key_id)
+        if row.finished_at is None:
+            response = queued_response(session, row)
+        else:
+            response = make_response(PredictionSchema().dump(from_row(row)))
+    response.headers[REPLAYED_HEADER] = "true"
+    return response

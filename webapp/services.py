@@ -1,0 +1,128 @@
+"""What the views of one web process share, wired once by the application factory."""
+
+import os
+import socket
+import threading
+from typing import Self
+
+from cachetools import TTLCache
+from flask import current_app
+from sqlalchemy import Engine as Database
+
+from schemas.names import reply_channel
+from store.database import create_database, open_session
+from store.keys import Principal, verify_key
+from store.models import ServedVersion, resolve
+from store.objects import ObjectStore
+from store.replies import connect_redis
+from store.settings import Settings
+from tasks.doorbell import Doorbell
+from webapp.dispatch import Dispatcher
+from webapp.replies import ReplyListener
+from webapp.workers import WorkerDirectory
+
+#: A revoked key works for at most so long.
+KEY_CACHE_S = 5.0
+
+#: A promotion is seen by every process within so long.
+MODEL_CACHE_S = 1.0
+
+CACHE_ENTRIES = 4_096
+
+# Views read with these; the submitter and the background threads have connections of their own.
+READ_CONNECTIONS = 8
+BACKGROUND_CONNECTIONS = 4
+
+EXTENSION = "torchqueue"
+
+
+class Services:
+    """Collaborators of the views.
+
+    Args:
+        settings: Addresses and limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        process = f"{socket.gethostname()}-{os.getpid()}"
+        self.settings = settings
+        self.channel = reply_channel(process)
+        self.database = create_database(settings.database_url, application="web", pool_size=READ_CONNECTIONS)
+        background = create_database(
+            settings.database_url, application="web-background", pool_size=BACKGROUND_CONNECTIONS
+        ).execution_options(isolation_level="AUTOCOMMIT")
+        self.objects = ObjectStore(settings.object_url)
+        self.redis = connect_redis(settings.redis_url)
+        self.directory = WorkerDirectory(background)
+        self.dispatcher = Dispatcher(background, Doorbell(settings.redis_url), self.directory.queues)
+        self.listener = ReplyListener(
+            connect_redis(settings.redis_url, timeout_s=None),
+            background,
+            self.channel,
+            on_finished=self.dispatcher.forget,
+            on_idle=self.dispatcher.hear_idle,
+        )
+        self.keys = KeyCache(self.database)
+        self.models = ModelCache(self.database)
+
+    def start(self) -> Self:
+        """Start the threads of this process."""
+        self.directory.start()
+        self.listener.start()
+        self.dispatcher.start()
+        return self
+
+
+class KeyCache:
+    """API keys by their text, remembered for seconds: a check is a hash table look-up, not a query."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: TTLCache[str, Principal] = TTLCache(CACHE_ENTRIES, KEY_CACHE_S)
+        self._lock = threading.Lock()
+
+    def verify(self, key: str) -> Principal:
+        """Return who holds this key.
+
+        Raises:
+            InvalidKeyError: It is malformed, unknown, revoked or expired.
+        """
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            with open_session(self._database) as session:
+                known = verify_key(session, key)
+            with self._lock:
+                self._known[key] = known
+        return known
+
+
+class ModelCache:
+    """Which version answers, remembered for a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: TTLCache[tuple[str, int | None], ServedVersion] = TTLCache(CACHE_ENTRIES, MODEL_CACHE_S)
+        self._lock = threading.Lock()
+
+    def resolve(self, name: str, number: int | None) -> ServedVersion:
+        """Return the version that answers: the asked one, or the champion.
+
+        Raises:
+            UnknownModelError: There is no such model, or it has no champion yet.
+            UnknownVersionError: The model has no such version.
+        """
+        with self._lock:
+            known = self._known.get((name, number))
+        if known is None:
+            with open_session(self._database) as session:
+                known = resolve(session, name, number)
+            with self._lock:
+                self._known[name, number] = known
+        return known
+
+
+def services() -> Services:
+    """Return the collaborators of the application that answers this request."""
+    found: Services = current_app.extensions[EXTENSION]
+    return found

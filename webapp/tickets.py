@@ -1,0 +1,91 @@
+"""A request on its way: handed to the submitter, waited for by the view, settled by whoever knows more first."""
+
+import threading
+import time
+from datetime import datetime
+
+from schemas.messages import PredictionFinished
+from store.ledger import Submission
+from store.models import ServedVersion
+
+
+class Ticket:
+    """One submission and what becomes of it.
+
+    A view that wants the answer waits once: for the end, or for a refusal. A view that wants only the
+    acceptance waits for that.
+
+    Args:
+        submission: What to insert.
+        version: The version that will answer.
+        until_finished: Whether the view waits for the end rather than the acceptance.
+    """
+
+    __slots__ = ("_settled", "_until_finished", "accepted_at", "error", "finished", "repeated", "submission", "version")
+
+    def __init__(self, submission: Submission, version: ServedVersion, *, until_finished: bool) -> None:
+        self.submission = submission
+        self.version = version
+        self.accepted_at: datetime | None = None
+        self.repeated = False
+        self.finished: PredictionFinished | None = None
+        self.error: Exception | None = None
+        self._until_finished = until_finished
+        self._settled = threading.Event()
+
+    def accept(self, at: datetime) -> None:
+        """The row is committed."""
+        self.accepted_at = at
+        if not self._until_finished:
+            self._settled.set()
+
+    def repeat(self) -> None:
+        """Nothing was inserted: the idempotency key is an older request's."""
+        self.repeated = True
+        self._settled.set()
+
+    def refuse(self, error: Exception) -> None:
+        """Nothing was inserted."""
+        self.error = error
+        self._settled.set()
+
+    def finish(self, event: PredictionFinished) -> None:
+        """The prediction is terminal."""
+        self.finished = event
+        self._settled.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until settled.
+
+        Raises:
+            Exception: The submission was refused, with the reason that `refuse` was given.
+        """
+        self._settled.wait(timeout_s)
+        if self.error is not None:
+            raise self.error
+
+
+class Waiter:
+    """A long poll for one prediction that any process accepted.
+
+    Args:
+        timeout_s: How long the client is willing to wait.
+    """
+
+    __slots__ = ("_settled", "_until")
+
+    def __init__(self, timeout_s: float) -> None:
+        self._until = time.monotonic() + timeout_s
+        self._settled = threading.Event()
+
+    def wake(self, _event: PredictionFinished) -> None:
+        """The prediction is terminal."""
+        self._settled.set()
+
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._until
+
+    def wait(self) -> None:
+        """Wait for the end or for the time that was given."""
+        self._settled.wait(max(0.0, self._until - time.monotonic()))

@@ -1,0 +1,99 @@
+"""Models and their versions."""
+
+from typing import Any
+
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from schemas import models as schemas
+from schemas.enums import Scope
+from store import models
+from store.database import open_session
+from store.tables.model import Model
+from store.tables.model_version import ModelVersion
+from webapp.auth import require
+from webapp.openapi import problems
+from webapp.services import services
+
+blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
+
+
+@blp.route("")
+class ModelViews(MethodView):
+    """All models."""
+
+    @problems(blp, 401, 403, 503)
+    @blp.doc(operationId="list_models")
+    @require(Scope.READ)
+    @blp.response(200, schemas.ModelListSchema, example={"data": [schemas.EXAMPLE]})
+    def get(self) -> dict[str, Any]:
+        """List models by name."""
+        with open_session(services().database) as session:
+            return {"data": [_model(model) for model in models.list_models(session)]}
+
+
+@blp.route("/<string:model>")
+class ModelByNameViews(MethodView):
+    """One model."""
+
+    @problems(blp, 401, 403, 404, 503)
+    @blp.doc(operationId="get_model")
+    @require(Scope.READ)
+    @blp.response(200, schemas.ModelSchema, example=schemas.EXAMPLE)
+    def get(self, model: str) -> dict[str, Any]:
+        """Read a model."""
+        with open_session(services().database) as session:
+            return _model(models.get_model(session, model))
+
+
+@blp.route("/<string:model>/versions")
+class ModelVersionViews(MethodView):
+    """A model's versions."""
+
+    @problems(blp, 401, 403, 404, 503)
+    @blp.doc(operationId="list_model_versions")
+    @require(Scope.READ)
+    @blp.response(200, schemas.ModelVersionListSchema, example={"data": [schemas.VERSION_EXAMPLE]})
+    def get(self, model: str) -> dict[str, Any]:
+        """List a model's versions, newest first."""
+        with open_session(services().database) as session:
+            return {"data": [_version(version) for version in models.list_versions(session, model)]}
+
+
+@blp.route("/<string:model>/versions/<int:version>")
+class ModelVersionByNumberViews(MethodView):
+    """One version of a model."""
+
+    @problems(blp, 401, 403, 404, 503)
+    @blp.doc(operationId="get_model_version")
+    @require(Scope.READ)
+    @blp.response(200, schemas.ModelVersionSchema, example=schemas.VERSION_EXAMPLE)
+    def get(self, model: str, version: int) -> dict[str, Any]:
+        """Read one version of a model."""
+        with open_session(services().database) as session:
+            return _version(models.get_version(session, model, version))
+
+
+def _model(model: Model) -> dict[str, Any]:
+    champion = model.champion
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "description": model.description,
+        "champion": None if champion is None else champion.number,
+        "input": None if champion is None else champion.config["input"],
+        "created_at": model.created_at,
+    }
+
+
+def _version(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": version.model.name,
+        "version": version.number,
+        "source": version.source,
+        "config": version.config,
+        "weights_sha256": version.weights_sha256,
+        "weights_bytes": version.weights_bytes,
+        "metrics": version.metrics,
+        "created_at": version.created_at,
+    }

@@ -1,0 +1,137 @@
+"""Predictions: make one, read it, list them, cancel."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from schemas import predictions as schemas
+from schemas.enums import Scope
+from store import ledger
+from store.database import open_session
+from store.errors import PredictionStateError
+from store.predictions import PredictionFilter, get_prediction, list_predictions
+from store.replies import publish
+from webapp.auth import principal, require, visible_to
+from webapp.openapi import problems
+from webapp.prefer import wait_seconds
+from webapp.presenters import from_row
+from webapp.requests import CREATE_BODY, create_prediction
+from webapp.responses import page, queued_response
+from webapp.services import services
+from webapp.tickets import Waiter
+
+blp = Blueprint("predictions", __name__, url_prefix="/v1", description="Ask a model, and come back for the answer.")
+
+
+@blp.route("/models/<string:model>/predictions")
+class PredictionCreateViews(MethodView):
+    """Predictions of one model."""
+
+    @problems(blp, 400, 401, 403, 404, 409, 413, 415, 422, 503)
+    @blp.alt_response(
+        202, schema=schemas.QueuedPredictionSchema, description="Accepted; not finished yet.", example=schemas.QUEUED_EXAMPLE
+    )
+    @blp.doc(operationId="create_prediction", requestBody=CREATE_BODY)
+    @require(Scope.PREDICT)
+    @blp.arguments(schemas.PredictionQueryArgsSchema, location="query")
+    @blp.arguments(schemas.PredictionHeadersSchema, location="headers")
+    @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
+    def post(self, query: dict[str, Any], headers: dict[str, Any], model: str) -> dict[str, Any] | Response:
+        """Ask a model.
+
+        Waits for the answer up to the time that `Prefer` names (10 seconds by default), then answers 202. Either
+        way the prediction is stored before anything is answered. A finished prediction is not always a success:
+        look at `status`.
+        """
+        return create_prediction(
+            services(), request, principal(), model=model, query=query, headers=headers
+        )
+
+
+@blp.route("/predictions")
+class PredictionViews(MethodView):
+    """All predictions."""
+
+    @problems(blp, 401, 403, 404, 422, 503)
+    @blp.doc(operationId="list_predictions")
+    @require(Scope.READ)
+    @blp.arguments(schemas.PredictionListQueryArgsSchema, location="query")
+    @blp.response(200, schemas.PredictionPageSchema, example={"data": [schemas.EXAMPLE], "next_cursor": None})
+    def get(self, query: dict[str, Any]) -> dict[str, Any]:
+        """List predictions, newest first."""
+        before, limit = query.pop("cursor"), query.pop("limit")
+        with open_session(services().database) as session:
+            rows = list_predictions(
+                session, PredictionFilter(**query), api_key_id=visible_to(), before=before, limit=limit
+            )
+            return page(rows, limit)
+
+
+@blp.route("/predictions/<uuid:prediction_id>")
+class PredictionByIdViews(MethodView):
+    """One prediction."""
+
+    @problems(blp, 400, 401, 403, 404, 422, 503)
+    @blp.alt_response(
+        202, schema=schemas.QueuedPredictionSchema, description="Not finished yet.", example=schemas.QUEUED_EXAMPLE
+    )
+    @blp.doc(operationId="get_prediction")
+    @require(Scope.READ)
+    @blp.arguments(schemas.WaitHeadersSchema, location="headers")
+    @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
+    def get(self, headers: dict[str, Any], prediction_id: UUID) -> dict[str, Any] | Response:
+        """Read a prediction.
+
+        Answers at once, or with `Prefer: wait=N` as soon as the prediction is finished or N seconds are over.
+        """
+        return _read(prediction_id, wait_seconds(headers["prefer"], default_s=0.0))
+
+
+@blp.route("/predictions/<uuid:prediction_id>/cancel")
+class PredictionCancelViews(MethodView):
+    """Cancelling one prediction."""
+
+    @problems(blp, 401, 403, 404, 409, 503)
+    @blp.doc(operationId="cancel_prediction")
+    @require(Scope.PREDICT)
+    @blp.response(
+        200,
+        schemas.PredictionSchema,
+        description="The cancelled prediction.",
+        example={**schemas.EXAMPLE, "status": "canceled", "result": None},
+    )
+    def post(self, prediction_id: UUID) -> dict[str, Any]:
+        """Cancel a prediction.
+
+        While it is queued it never runs; while it is processing its result is discarded. Cancelling twice is fine.
+        """
+        with open_session(services().database) as session:
+            get_prediction(session, prediction_id, api_key_id=visible_to())
+            canceled = ledger.cancel(session.connection(), prediction_id)
+        publish(services().redis, canceled)
+        with open_session(services().database) as session:
+            row = get_prediction(session, prediction_id, api_key_id=visible_to())
+            if row.status != "canceled":
+                raise PredictionStateError(f"prediction {prediction_id} is {row.status} already")
+            return from_row(row)
+
+
+def _read(prediction_id: UUID, wait_s: float) -> dict[str, Any] | Response:
+    waiter = Waiter(wait_s)
+    listener = services().listener
+    # Registered before the row is read, so that an end in between is not missed.
+    listener.expect(prediction_id, waiter.wake)
+    try:
+        while True:
+            with open_session(services().database) as session:
+                row = get_prediction(session, prediction_id, api_key_id=visible_to())
+                if row.finished_at is not None:
+                    return from_row(row)
+                if waiter.is_over():
+                    return queued_response(session, row)
+            waiter.wait()
+    finally:
+        listener.forget(prediction_id, waiter.wake)

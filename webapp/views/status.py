@@ -1,0 +1,59 @@
+"""Live figures: what finished, what waits, who works."""
+
+from typing import Any
+
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from schemas import status as schemas
+from schemas.enums import Scope
+from store.database import open_session
+from store.stats import WINDOW_S, model_stats, queue_depths
+from store.workers import live_workers
+from webapp.auth import require
+from webapp.openapi import problems
+from webapp.services import services
+
+blp = Blueprint("status", __name__, url_prefix="/v1", description="Live figures, from Postgres and the workers.")
+
+
+@blp.route("/stats")
+class StatsViews(MethodView):
+    """Statistics."""
+
+    @problems(blp, 401, 403, 503)
+    @blp.doc(operationId="get_stats")
+    @require(Scope.READ)
+    @blp.response(200, schemas.StatsSchema, example=schemas.STATS_EXAMPLE)
+    def get(self) -> dict[str, Any]:
+        """Count what was accepted and finished in the last minute, by version."""
+        with services().database.connect() as connection:
+            return {"window_s": WINDOW_S, "models": model_stats(connection)}
+
+
+@blp.route("/queues")
+class QueueViews(MethodView):
+    """Queues."""
+
+    @problems(blp, 401, 403, 503)
+    @blp.doc(operationId="list_queues")
+    @require(Scope.READ)
+    @blp.response(200, schemas.QueueListSchema, example=schemas.QUEUES_EXAMPLE)
+    def get(self) -> dict[str, Any]:
+        """List what waits and what runs, by version and priority."""
+        with services().database.connect() as connection:
+            return {"data": queue_depths(connection)}
+
+
+@blp.route("/workers")
+class WorkerViews(MethodView):
+    """Workers."""
+
+    @problems(blp, 401, 403, 503)
+    @blp.doc(operationId="list_workers")
+    @require(Scope.READ)
+    @blp.response(200, schemas.WorkerListSchema, example=schemas.WORKERS_EXAMPLE)
+    def get(self) -> dict[str, Any]:
+        """List the worker processes that are alive, and what they have loaded."""
+        with open_session(services().database) as session:
+            return {"data": live_workers(session)}
