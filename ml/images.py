@@ -20,6 +20,10 @@ MAX_PIXELS = 25_000_000
 MIN_SIDE_PX = 8
 """A smaller image shows nothing that could be told apart."""
 
+MAX_ELONGATION = 16
+"""The longer side is scaled down to about so many times the target, though the shorter one may fall below it: a strip of
+8 x 3,000,000 pixels must not cost the preparation as much memory as it has pixels."""
+
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 RGBImage = npt.NDArray[np.uint8]
@@ -50,7 +54,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
         data: The whole file.
         max_pixels: Largest width times height, read from the header before anything is decoded.
         target_px: An image whose shorter side is twice this or more is scaled down by a whole number, to no less than
-            this; a JPEG while it is decoded, which takes a fraction of the time. None keeps every pixel.
+            this unless it is a narrow strip; a JPEG while it is decoded, which takes a fraction of the time. None keeps
+            every pixel.
 
     Returns:
         ``[H, W, 3]`` uint8, 0..255, RGB.
@@ -62,6 +67,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
     _check_size(image.width, image.height, max_pixels)
     try:
         return np.asarray(_to_upright_rgb(image, target_px))
+    except MemoryError:
+        # Ours to solve, not the sender's.
+        raise
     # Hostile files make Pillow's decoders raise nearly every builtin error (OSError, SyntaxError, ValueError,
     # IndexError, struct.error, zlib.error, ...), and all of them mean the same to the sender.
     except Exception as error:
@@ -104,9 +112,9 @@ def _to_upright_rgb(image: Image.Image, target_px: int | None) -> Image.Image:
     # ImageFile.LOAD_TRUNCATED_IMAGES stays False, its default: half a picture would get a confident wrong answer.
     image.load()
     rgb = _to_rgb(image)
-    factor = 1 if target_px is None else min(rgb.size) // target_px
-    if factor > 1:
-        rgb = rgb.reduce(factor)
+    if target_px is not None:
+        factor = max(min(rgb.size) // target_px, max(rgb.size) // (target_px * MAX_ELONGATION))
+        rgb = rgb.reduce(factor) if factor > 1 else rgb
     transpose = _TRANSPOSE_BY_ORIENTATION.get(orientation)
     return rgb if transpose is None else rgb.transpose(transpose)
 

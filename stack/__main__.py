@@ -1,0 +1,5 @@
+"""`python -m stack` is `torchqueue`."""
+
+from stack.cli import main
+
+main()

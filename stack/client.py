@@ -1,0 +1,68 @@
+"""The running API, as the command line asks it."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from stack.bootstrap import ADMIN_KEY_FILE
+from stack.errors import RequestRefusedError
+from stack.state import read_state
+
+TIMEOUT_S = 70.0
+
+CONTENT_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+JSON_SUFFIX = ".json"
+
+
+class ApiClient:
+    """Asks the API of the stack on a folder, with its admin key.
+
+    Args:
+        var_dir: The stack's folder.
+
+    Raises:
+        NotRunningError: No stack runs there.
+    """
+
+    def __init__(self, var_dir: Path) -> None:
+        key = (var_dir / ADMIN_KEY_FILE).read_text().strip() if (var_dir / ADMIN_KEY_FILE).exists() else ""
+        self._client = httpx.Client(
+            base_url=read_state(var_dir).url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.close()
+
+    def get(self, path: str) -> Any:
+        """Read a resource.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        return self._send("GET", path)
+
+    def predict(self, model: str, file: Path) -> Any:
+        """Ask a model about a picture, or about the numbers of a JSON file.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        suffix = file.suffix.lower()
+        content_type = "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
+        path = f"/v1/models/{model}/predictions"
+        return self._send("POST", path, content=file.read_bytes(), headers={"Content-Type": content_type})
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise RequestRefusedError(f"the API at {self._client.base_url} does not answer: {error}") from error
+        if response.is_error:
+            problem = response.json()
+            raise RequestRefusedError(f"{problem['detail']} ({problem['type']})")
+        return response.json()

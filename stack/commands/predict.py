@@ -1,0 +1,35 @@
+"""Ask a model about files."""
+
+from pathlib import Path
+
+import click
+from rich.progress import track
+
+from stack.client import ApiClient
+from stack.commands.options import json_option, var_option
+from stack.console import console, one_line_errors, print_json, print_table
+
+
+@click.command()
+@var_option
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default="fashion", show_default=True)
+@json_option
+@one_line_errors
+def predict(var_dir: Path, files: tuple[Path, ...], model: str, as_json: bool) -> None:
+    """Ask a model about pictures (or JSON files) and print its answers."""
+    with ApiClient(var_dir) as client:
+        shown = track(files, description="asking", console=console, transient=True, disable=as_json or len(files) == 1)
+        answers = [(file, client.predict(model, file)) for file in shown]
+    if as_json:
+        print_json([{"file": str(file), "prediction": prediction} for file, prediction in answers])
+        return
+    print_table(["file", "label", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
+
+
+def _row(file: Path, prediction: dict[str, object]) -> tuple[object, ...]:
+    result, timings = prediction["result"], prediction["timings_ms"]
+    assert isinstance(timings, dict)
+    if not isinstance(result, dict):
+        return file, prediction["status"], None, timings["total"]
+    return file, result.get("label"), result.get("score"), timings["total"]

@@ -1,0 +1,174 @@
+"""Which processes a stack on this machine consists of."""
+
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from sqlalchemy import Engine as Database
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml.devices import device_slug, list_devices
+from schemas.enums import WorkerRole
+from stack.embedded import EmbeddedServer
+from stack.service import Service, Stage
+from store.database import open_session
+from store.settings import Settings
+from store.tables.worker import Worker
+
+HTTP_TIMEOUT_S = 1.0
+
+# The whole drain has twenty seconds; a long poll of a minute is cut off and its prediction stays stored.
+WEB_STOP_TIMEOUT_S = 6.0
+WORKER_STOP_TIMEOUT_S = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the operator chose.
+
+    Attributes:
+        settings: As every child reads them.
+        host: Address on which the API listens.
+        port: Port on which the API listens.
+        workers: Inference workers; None for one a GPU, or one CPU device.
+        web_processes: Processes that answer HTTP.
+    """
+
+    settings: Settings
+    host: str
+    port: int
+    workers: int | None = None
+    web_processes: int = 1
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower is."""
+        return f"http://{self.settings.flower_host}:{self.settings.flower_port}"
+
+
+def server_service(server: EmbeddedServer) -> Service:
+    """Describe an embedded server to the supervisor."""
+    return Service(
+        name=server.name,
+        argv=server.argv,
+        stage=Stage.SERVERS,
+        is_ready=lambda _pid: server.is_ready(),
+        user=server.user,
+    )
+
+
+def application_services(plan: Plan, database: Database, env: dict[str, str]) -> list[Service]:
+    """Describe our own processes: web, workers, beat and Flower."""
+    devices = choose_devices(list_devices(), plan.workers)
+    return [
+        _web(plan, env),
+        *[_worker(WorkerRole.INFERENCE, device, database, env) for device in devices],
+        _worker(WorkerRole.TRAINING, devices[0], database, env),
+        _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
+        Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env),
+        Service(
+            name="flower",
+            argv=_module("tasks.flower"),
+            stage=Stage.OBSERVERS,
+            env=env,
+            url=plan.flower_url,
+            # It answers 401 without the password, which is as good a sign as any.
+            is_ready=lambda _pid: _answers(plan.flower_url),
+        ),
+    ]
+
+
+def choose_devices(devices: list[str], workers: int | None) -> list[str]:
+    """Name a device for each inference worker: all that there are, or as many as asked.
+
+    On a machine without GPU, N workers are N CPU devices, `cpu:0` to `cpu:N-1`.
+    """
+    if workers is None:
+        return devices
+    if devices[0].startswith("cuda"):
+        return devices[:workers]
+    return [f"cpu:{index}" for index in range(workers)]
+
+
+def _web(plan: Plan, env: dict[str, str]) -> Service:
+    return Service(
+        name="web",
+        argv=web_command(plan.settings, host=plan.host, port=plan.port, processes=plan.web_processes),
+        stage=Stage.WEB,
+        env=env,
+        url=plan.url,
+        is_ready=lambda _pid: _answers(f"{plan.url}/health/ready", 200),
+        stop_timeout_s=WEB_STOP_TIMEOUT_S,
+    )
+
+
+def web_command(settings: Settings, *, host: str, port: int, processes: int) -> list[str]:
+    """Return granian's command line for the API."""
+    return [
+        *_module("granian"),
+        "--interface=wsgi",
+        "--factory",
+        "webapp.app:serve",
+        f"--host={host}",
+        f"--port={port}",
+        f"--workers={processes}",
+        # A thread waits for each request that waits; they cost memory, not time.
+        f"--blocking-threads={settings.web_threads}",
+        # A process that leaves must not hang on a long poll.
+        "--workers-kill-timeout=5",
+        "--no-ws",
+        "--log-level=warning",
+        "--respawn-failed-workers",
+        "--respawn-interval=0.5",
+    ]
+
+
+def _worker(role: WorkerRole, device: str, database: Database, env: dict[str, str]) -> Service:
+    return Service(
+        name=device_slug(device) if role is WorkerRole.INFERENCE else str(role),
+        argv=[*_module("tasks.worker"), str(role), f"--device={device}"],
+        stage=Stage.WORKERS,
+        env=env,
+        is_ready=_lease_check(database),
+        stop_timeout_s=WORKER_STOP_TIMEOUT_S,
+        holds_claims=role is WorkerRole.INFERENCE,
+    )
+
+
+def _lease_check(database: Database) -> Callable[[int], bool]:
+    """Make a check whether the worker with a process id has registered: it does so when its models are warm."""
+    host = socket.gethostname()
+
+    def holds_lease(pid: int) -> bool:
+        live = select(Worker.id).where(Worker.host == host, Worker.pid == pid, Worker.stopped_at.is_(None))
+        try:
+            with open_session(database) as session:
+                return session.scalar(live) is not None
+        except SQLAlchemyError:
+            return False
+
+    return holds_lease
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]
+
+
+def _answers(url: str, status: int | None = None) -> bool:
+    try:
+        with urlopen(url, timeout=HTTP_TIMEOUT_S) as response:
+            found: int = response.status
+    except HTTPError as error:
+        found = error.code
+    except OSError:
+        return False
+    return status is None or found == status

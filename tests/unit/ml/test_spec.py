@@ -1,0 +1,54 @@
+import pytest
+
+from ml.errors import InvalidSpecError
+from ml.spec import ModelSpec
+
+
+def test_a_configuration_is_read(image_config):
+    spec = ModelSpec.from_config("fashion", 3, image_config)
+    assert (spec.name, spec.version, spec.kind, spec.arch) == ("fashion", 3, "classification", "fashion-cnn")
+    assert (spec.input.type, spec.input.size, spec.input.channels) == ("image", 28, 1)
+    assert spec.labels == ("Sandal", "Sneaker", "Bag")
+    assert spec.max_batch == 4
+
+
+def test_what_a_configuration_leaves_out_has_defaults():
+    spec = ModelSpec.from_config("m", 1, {"kind": "k", "arch": "a", "input": {"type": "image", "size": 9}})
+    assert (spec.arch_options, spec.labels, spec.max_batch) == ({}, (), 64)
+    assert (spec.input.channels, spec.input.preparation, spec.input.mean) == (3, "photo", (0.0, 0.0, 0.0))
+
+
+def test_unknown_keys_are_left_alone(vector_config):
+    assert ModelSpec.from_config("m", 1, {**vector_config, "sha256": "ab", "metrics": {}}).kind == "classification"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kind": None}, "kind"),
+        ({"arch": 5}, "arch"),
+        ({"arch_options": []}, "arch_options"),
+        ({"input": None}, "input"),
+        ({"input": "image"}, "input"),
+        ({"input": {"size": 28}}, "input.type"),
+        ({"input": {"type": "sound", "size": 28}}, "input.type"),
+        ({"input": {"type": "image"}}, "input.size"),
+        ({"input": {"type": "image", "size": "28"}}, "input.size"),
+        ({"input": {"type": "image", "size": 0}}, "input.size"),
+        ({"input": {"type": "image", "size": True}}, "input.size"),
+        ({"input": {"type": "image", "size": 28, "channels": 2}}, "input.channels"),
+        ({"input": {"type": "image", "size": 28, "channels": 3, "mean": [0.5]}}, "input.mean"),
+        ({"input": {"type": "image", "size": 28, "channels": 1, "std": [0]}}, "input.std"),
+        ({"input": {"type": "image", "size": 28, "channels": 1, "std": "1"}}, "input.std"),
+        ({"labels": "ab"}, "labels"),
+        ({"labels": [1, 2]}, "labels"),
+        ({"labels": ["a", "a"]}, "labels"),
+        ({"max_batch": 0}, "max_batch"),
+        ({"max_batch": 1.5}, "max_batch"),
+    ],
+)
+def test_a_wrong_field_is_named(vector_config, change, field):
+    with pytest.raises(InvalidSpecError) as caught:
+        ModelSpec.from_config("m", 1, {**vector_config, **change})
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
