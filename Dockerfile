@@ -12,7 +12,8 @@ COPY deploy/pip-with-secrets.sh /opt/installer/bin/
 FROM installer AS wheel
 WORKDIR /src
 COPY . .
-RUN --mount=type=secret,id=pip_conf \
+RUN --mount=type=secret,id=pip_env \
+    --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=ca_bundle \
     /opt/installer/bin/pip-with-secrets.sh wheel --no-deps --wheel-dir /wheels .
 
@@ -29,6 +30,7 @@ RUN groupadd --gid 10001 torchqueue \
 # Wheels only: a package that had to be compiled would need a compiler here.
 RUN --mount=type=bind,from=installer,source=/opt/installer,target=/opt/installer \
     --mount=type=bind,source=requirements/runtime.txt,target=/mnt/runtime.txt \
+    --mount=type=secret,id=pip_env \
     --mount=type=secret,id=pip_conf \
     --mount=type=secret,id=ca_bundle \
     /opt/installer/bin/pip-with-secrets.sh --python /opt/torchqueue/bin/python \

@@ -1,9 +1,13 @@
 #!/bin/sh
-# pip for the stages of the Dockerfile. Where the builder handed over its pip configuration or its certificates as
-# secrets, pip uses them; they exist for the length of one RUN and no layer keeps them.
+# pip for the stages of the Dockerfile. Where the builder handed over its pip variables, configuration or
+# certificates as secrets, pip uses them; they exist for the length of one RUN and no layer keeps them.
 set -eu
 
 secrets=/run/secrets
+if [ -f "$secrets/pip_env" ]; then
+  # shellcheck source=/dev/null
+  . "$secrets/pip_env"
+fi
 if [ -f "$secrets/pip_conf" ]; then
   export PIP_CONFIG_FILE="$secrets/pip_conf"
 fi

@@ -9,8 +9,12 @@ from store.partitions import is_partition_name
 from store.settings import Settings
 from store.tables.registry import metadata
 
-# A migration that cannot get its lock at once must fail and be tried again, not queue all traffic behind it.
-LOCK_TIMEOUT_MS = 3_000
+TIMEOUTS = (
+    # A migration that cannot get its lock at once must fail and be tried again, not queue all traffic behind it.
+    "SET lock_timeout = '3s'",
+    # Requests are cut off after seconds; building an index takes longer.
+    "SET statement_timeout = '10min'",
+)
 
 
 def include_name(name: str | None, type_: str, _parents: Any) -> bool:
@@ -28,8 +32,7 @@ def migrate(connection: Connection) -> None:
         transaction_per_migration=True,
     )
     with context.begin_transaction():
-        context.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
-        context.run_migrations()
+        _run()
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
     if context.is_offline_mode():
         context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
         with context.begin_transaction():
-            context.run_migrations()
+            _run()
     elif handed_in is not None:
         migrate(handed_in)
     else:
@@ -46,6 +49,12 @@ def main() -> None:
         with engine.connect() as connection:
             migrate(connection)
             connection.commit()
+
+
+def _run() -> None:
+    for statement in TIMEOUTS:
+        context.execute(statement)
+    context.run_migrations()
 
 
 main()

@@ -1,4 +1,4 @@
-"""A model as a folder: ``model.json``, ``weights.safetensors``, ``MODEL_CARD.md`` and, from a training, ``metrics.json``."""
+"""A model as a folder: ``model.json``, ``weights.safetensors``, ``metrics.json`` and ``MODEL_CARD.md``."""
 
 import json
 from collections.abc import Mapping

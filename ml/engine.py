@@ -167,7 +167,7 @@ class Engine:
         try:
             return _forward(loaded.predictor, items)
         # A network may fail in any way, on any item; each must end as the outcome of that item.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             failed = _explain(loaded.predictor.spec, error, len(items))
         # Handled only here: inside the except block the error's traceback still holds the tensors of the failed
         # forward, so that their memory could not be given back.

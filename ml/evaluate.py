@@ -11,7 +11,13 @@ from rich.table import Table
 from ml.bundles import BUNDLED_DIRECTORY, read_bundle
 from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY, load_split
 from ml.errors import MLError
-from ml.evaluation import PHOTO_LIKE_ITEMS, Evaluation, encode_png, evaluate, photo_like_encoder
+from ml.evaluation import (
+    PHOTO_LIKE_ITEMS,
+    Evaluation,
+    encode_png,
+    evaluate,
+    photo_like_encoder,
+)
 
 
 def evaluate_fashion(

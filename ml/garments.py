@@ -24,6 +24,9 @@ Colours = npt.NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in gray (ITU-R BT.601, as Pillow converts)."""
 
+MIDDLE_GRAY = 127.5
+"""A background above is light."""
+
 CORNER_SIDES = 1 / 32
 """Side of the patch in each corner that the background is first read from, in shorter sides of the image."""
 
@@ -55,8 +58,8 @@ MIN_LINE_SHARE = 0.01
 def prepare_garment(image_hwc: RGBImage, size: int, channels: int) -> Tensor:
     """Cut out, scale and centre the garment, bright on black.
 
-    An image that already has the network's size is taken as prepared, and only its background is made black: the images
-    of Fashion-MNIST come through unchanged, their negatives as the originals.
+    An image that already has the network's size is taken as prepared, and is only negated when its background is light:
+    the images of Fashion-MNIST come through unchanged, their negatives as the originals.
 
     Args:
         image_hwc: ``[H, W, 3]`` uint8, 0..255, RGB.
@@ -68,7 +71,8 @@ def prepare_garment(image_hwc: RGBImage, size: int, channels: int) -> Tensor:
     """
     background = _measure_corners(image_hwc)
     if image_hwc.shape[:2] == (size, size):
-        garment_hw = _distance(image_hwc, background)
+        gray_hw = np.asarray(Image.fromarray(image_hwc).convert("L"))
+        garment_hw = 255 - gray_hw if background @ LUMA > MIDDLE_GRAY else gray_hw
     else:
         background_hwc, noise = _measure_shading(image_hwc, background)
         contrast = min(max(MIN_CONTRAST, NOISE_MARGIN * noise), MAX_UNEVENNESS)
@@ -76,7 +80,7 @@ def prepare_garment(image_hwc: RGBImage, size: int, channels: int) -> Tensor:
         # Spelled out, because numpy reduces an axis of three many times slower.
         stands_out_hw = stands_out_hwc[..., 0] | stands_out_hwc[..., 1] | stands_out_hwc[..., 2]
         garment_hw = _fit(_crop(_distance(image_hwc, background_hwc), stands_out_hw), size)
-    return torch.from_numpy(garment_hw).expand(channels, size, size).contiguous()
+    return torch.tensor(garment_hw).expand(channels, size, size).contiguous()
 
 
 def _measure_corners(image_hwc: RGBImage) -> Colours:

@@ -21,8 +21,8 @@ MIN_SIDE_PX = 8
 """A smaller image shows nothing that could be told apart."""
 
 MAX_ELONGATION = 16
-"""The longer side is scaled down to about so many times the target, though the shorter one may fall below it: a strip of
-8 x 3,000,000 pixels must not cost the preparation as much memory as it has pixels."""
+"""The longer side is scaled down to about so many times the target, though the shorter one may fall below it: a strip
+of 8 x 3,000,000 pixels must not cost the preparation as much memory as it has pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -106,16 +106,17 @@ def _explain(error: Exception) -> str:
 
 
 def _to_upright_rgb(image: Image.Image, target_px: int | None) -> Image.Image:
-    orientation = _read_orientation(image)
     if target_px is not None:
         image.draft(None, (target_px, target_px))
     # ImageFile.LOAD_TRUNCATED_IMAGES stays False, its default: half a picture would get a confident wrong answer.
     image.load()
+    # After loading, because for a PNG Pillow looks for EXIF behind the pixels: it would load them then, and a damage
+    # found on the way would be taken for broken EXIF.
+    transpose = _TRANSPOSE_BY_ORIENTATION.get(_read_orientation(image))
     rgb = _to_rgb(image)
     if target_px is not None:
         factor = max(min(rgb.size) // target_px, max(rgb.size) // (target_px * MAX_ELONGATION))
         rgb = rgb.reduce(factor) if factor > 1 else rgb
-    transpose = _TRANSPOSE_BY_ORIENTATION.get(orientation)
     return rgb if transpose is None else rgb.transpose(transpose)
 
 
@@ -124,7 +125,7 @@ def _read_orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     # Cameras and editors write broken EXIF blocks around good pixels, and Pillow raises many errors for them; such an
     # image is taken as upright.
-    except Exception:
+    except Exception:  # noqa: BLE001
         return 1
 
 

@@ -18,7 +18,7 @@ FIELD = "input"
 """The name that the request gives to what we decode."""
 
 DETAIL_FACTOR = 8
-"""A photo is decoded to no less than this many times the side that the network sees: the subject may fill a part only."""
+"""A photo is decoded to no less than so many times the side that the network sees: the subject may fill a part only."""
 
 _NUMBER_TYPES = frozenset({int, float})
 _MAX_FLOAT32 = torch.finfo(torch.float32).max

@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from ml.bundles import write_bundle
 from ml.errors import MLError
@@ -80,6 +86,9 @@ def _progress_bar() -> Progress:
 def _show(bar: Progress, progress: TrainingProgress) -> None:
     state = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  accuracy {progress.metric:.2%}"
     bar.update(bar.task_ids[0], total=progress.steps, completed=progress.step, state=state)
+    if not bar.console.is_terminal and progress.step % (progress.steps // progress.epochs) == 0:
+        # A log file shows no moving bar, so it gets a line an epoch.
+        bar.console.print(state)
 
 
 if __name__ == "__main__":

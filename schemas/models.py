@@ -2,14 +2,23 @@
 
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import fields
+
+from schemas.answers import AnswerSchema
 
 EXAMPLE: dict[str, Any] = {
     "name": "fashion",
     "kind": "classification",
     "description": "Ten kinds of garment, from a photo.",
     "champion": 1,
-    "input": {"type": "image", "size": 28, "channels": 1},
+    "input": {
+        "type": "image",
+        "size": 28,
+        "channels": 1,
+        "mean": [0.286],
+        "std": [0.353],
+        "preparation": "garment",
+    },
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
@@ -17,49 +26,65 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "model": "fashion",
     "version": 1,
     "source": "bundled",
-    "config": {"arch": "fashion-cnn", "labels": ["T-shirt/top", "Trouser"]},
+    "config": {
+        "kind": "classification",
+        "arch": "fashion-cnn",
+        "arch_options": {"widths": [32, 64, 128]},
+        "input": {"type": "image", "size": 28, "channels": 1, "preparation": "garment"},
+        "labels": ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"],
+        "max_batch": 64,
+    },
     "weights_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "weights_bytes": 1_234_567,
-    "metrics": {"accuracy": 0.935},
+    "metrics": {"test_items": 10_000, "test_accuracy": 0.9388},
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
 
-class ModelSchema(Schema):
+class ModelSchema(AnswerSchema):
     """A name that clients call."""
 
-    name = fields.String(required=True)
-    kind = fields.String(required=True)
-    description = fields.String(required=True)
+    name = fields.String(required=True, metadata={"description": "As it stands in the path of its predictions."})
+    kind = fields.String(required=True, metadata={"description": "What it answers, e.g. `classification`."})
+    description = fields.String(required=True, metadata={"description": "A sentence for people."})
     champion = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Version that answers when a request names none."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Version that answers when a request names none; null when there is none yet."},
     )
     input = fields.Dict(
-        keys=fields.String(), required=True, allow_none=True, metadata={"description": "What the champion takes."}
+        keys=fields.String(),
+        required=True,
+        allow_none=True,
+        metadata={"description": "What the champion takes: `type` is `image` or `vector`. Null without a champion."},
     )
-    created_at = fields.AwareDateTime(required=True)
+    created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 
-class ModelListSchema(Schema):
+class ModelListSchema(AnswerSchema):
     """All models, by name."""
 
-    data = fields.List(fields.Nested(ModelSchema), required=True)
+    data = fields.List(fields.Nested(ModelSchema), required=True, metadata={"description": "All of them."})
 
 
-class ModelVersionSchema(Schema):
+class ModelVersionSchema(AnswerSchema):
     """One set of weights with the configuration that reads them; never changes."""
 
-    model = fields.String(required=True)
-    version = fields.Integer(required=True)
-    source = fields.String(required=True, metadata={"description": "bundled, imported or trained"})
-    config = fields.Dict(keys=fields.String(), required=True)
-    weights_sha256 = fields.String(required=True)
-    weights_bytes = fields.Integer(required=True)
-    metrics = fields.Dict(keys=fields.String(), required=True)
-    created_at = fields.AwareDateTime(required=True)
+    model = fields.String(required=True, metadata={"description": "Name of the model."})
+    version = fields.Integer(required=True, metadata={"description": "Counts up from 1 within the model."})
+    source = fields.String(required=True, metadata={"description": "`bundled`, `imported` or `trained`."})
+    config = fields.Dict(
+        keys=fields.String(), required=True, metadata={"description": "How the weights are read and inputs prepared."}
+    )
+    weights_sha256 = fields.String(required=True, metadata={"description": "Checked whenever the weights are loaded."})
+    weights_bytes = fields.Integer(required=True, metadata={"description": "Size of the weights."})
+    metrics = fields.Dict(
+        keys=fields.String(), required=True, metadata={"description": "What training and evaluation measured."}
+    )
+    created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 
-class ModelVersionListSchema(Schema):
+class ModelVersionListSchema(AnswerSchema):
     """A model's versions, newest first."""
 
-    data = fields.List(fields.Nested(ModelVersionSchema), required=True)
+    data = fields.List(fields.Nested(ModelVersionSchema), required=True, metadata={"description": "All of them."})

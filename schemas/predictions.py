@@ -4,6 +4,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from schemas.answers import AnswerSchema
 from schemas.enums import PredictionStatus, Priority
 
 #: Longest client-made name: catalog, external id, idempotency key.
@@ -33,6 +34,18 @@ EXAMPLE: dict[str, Any] = {
     "device": "cuda:0",
 }
 
+CANCELED_EXAMPLE: dict[str, Any] = {
+    **EXAMPLE,
+    "status": "canceled",
+    "result": None,
+    "attempt": 0,
+    "started_at": None,
+    "timings_ms": {"queued": None, "decode": None, "compute": None, "total": 9.9},
+    "device": None,
+}
+
+PAGE_EXAMPLE: dict[str, Any] = {"data": [EXAMPLE], "next_cursor": None}
+
 QUEUED_EXAMPLE: dict[str, Any] = {
     **EXAMPLE,
     "status": "queued",
@@ -47,65 +60,91 @@ QUEUED_EXAMPLE: dict[str, Any] = {
 }
 
 
-class ItemReferenceSchema(Schema):
+class ItemReferenceSchema(AnswerSchema):
     """The caller's own name of what a prediction is about."""
 
-    catalog = fields.String(required=True)
-    external_id = fields.String(required=True)
+    catalog = fields.String(required=True, metadata={"description": "Which of your catalogs."})
+    external_id = fields.String(required=True, metadata={"description": "Your id within the catalog."})
 
 
-class PredictionErrorSchema(Schema):
+class PredictionErrorSchema(AnswerSchema):
     """Why a prediction failed."""
 
-    code = fields.String(required=True, metadata={"description": "Stable, for programs.", "example": "invalid_input"})
+    code = fields.String(
+        required=True, metadata={"description": "Stable, for programs.", "examples": ["invalid_input"]}
+    )
     detail = fields.String(required=True, metadata={"description": "A sentence, for people."})
 
 
-class TimingsSchema(Schema):
+class TimingsSchema(AnswerSchema):
     """Where the time went, in milliseconds; null while it is not known."""
 
-    queued = fields.Float(required=True, allow_none=True)
-    decode = fields.Float(required=True, allow_none=True)
-    compute = fields.Float(required=True, allow_none=True)
-    total = fields.Float(required=True, allow_none=True)
+    queued = fields.Float(
+        required=True, allow_none=True, metadata={"description": "From acceptance until a worker took it up."}
+    )
+    decode = fields.Float(required=True, allow_none=True, metadata={"description": "From bytes to a tensor."})
+    compute = fields.Float(
+        required=True, allow_none=True, metadata={"description": "The forward pass of the batch that it was in."}
+    )
+    total = fields.Float(required=True, allow_none=True, metadata={"description": "From acceptance to the end."})
 
 
-class PredictionSchema(Schema):
+class PredictionSchema(AnswerSchema):
     """One request to a model and, once it is terminal, its answer."""
 
-    id = fields.UUID(required=True)
-    model = fields.String(required=True)
-    version = fields.Integer(required=True)
+    id = fields.UUID(required=True, metadata={"description": "Sorts by time of acceptance (UUIDv7)."})
+    model = fields.String(required=True, metadata={"description": "Name of the model."})
+    version = fields.Integer(
+        required=True, metadata={"description": "Version that answers, whatever is promoted later."}
+    )
     status = fields.Enum(PredictionStatus, by_value=True, required=True)
     result = fields.Dict(
-        keys=fields.String(), required=True, allow_none=True, metadata={"description": "What the model's kind answers."}
+        keys=fields.String(),
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "What the model's kind answers; a classification has `label`, `score` and `top`. "
+            "Null unless it succeeded."
+        },
     )
     error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)
     priority = fields.Enum(Priority, by_value=True, required=True)
     attempt = fields.Integer(required=True, metadata={"description": "Times that a worker took it up."})
     item = fields.Nested(ItemReferenceSchema, required=True, allow_none=True)
-    created_at = fields.AwareDateTime(required=True)
-    started_at = fields.AwareDateTime(required=True, allow_none=True)
-    finished_at = fields.AwareDateTime(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was accepted."})
+    started_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "When a worker took it up last."}
+    )
+    finished_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "When it became terminal; null until then."}
+    )
     timings_ms = fields.Nested(TimingsSchema, required=True)
-    device = fields.String(required=True, allow_none=True)
+    device = fields.String(
+        required=True, allow_none=True, metadata={"description": "Where it was computed, e.g. `cuda:0`."}
+    )
 
 
 class QueuedPredictionSchema(PredictionSchema):
     """A prediction that is not terminal yet, with a guess at when it will be."""
 
-    queue_position = fields.Integer(required=True, metadata={"description": "Rows that go before it."})
+    queue_position = fields.Integer(required=True, metadata={"description": "Predictions that go before it."})
     eta_ms = fields.Float(
-        required=True, allow_none=True, metadata={"description": "Null when nothing finished in the last minute."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "A guess from what finished in the last seconds; null when nothing did."},
     )
 
 
-class PredictionPageSchema(Schema):
+class PredictionPageSchema(AnswerSchema):
     """Predictions, newest first."""
 
-    data = fields.List(fields.Nested(PredictionSchema), required=True)
+    data = fields.List(
+        fields.Nested(PredictionSchema), required=True, metadata={"description": "At most `limit` of them."}
+    )
     next_cursor = fields.String(
-        required=True, allow_none=True, metadata={"description": "Send it as `cursor` for the next page; null at the end."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
     )
 
 
@@ -117,7 +156,12 @@ class PredictionQueryArgsSchema(Schema):
     )
     catalog = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `external_id`."})
     external_id = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `catalog`."})
-    priority = fields.Enum(Priority, by_value=True, load_default=Priority.NORMAL)
+    priority = fields.Enum(
+        Priority,
+        by_value=True,
+        load_default=Priority.NORMAL,
+        metadata={"description": "Who goes first when many wait; `normal` by default."},
+    )
     deadline_ms = fields.Integer(
         load_default=None,
         validate=validate.Range(min=1, max=DEADLINE_LIMIT_MS),
@@ -138,7 +182,7 @@ class WaitHeadersSchema(Schema):
         load_default=None,
         metadata={
             "description": "`wait=N` waits up to N seconds (at most 60) for the answer; `respond-async` does not wait.",
-            "example": "wait=10",
+            "examples": ["wait=10"],
         },
     )
 
@@ -158,14 +202,24 @@ class PageQueryArgsSchema(Schema):
     """Which page."""
 
     cursor = fields.UUID(load_default=None, metadata={"description": "`next_cursor` of the page before."})
-    limit = fields.Integer(load_default=50, validate=validate.Range(min=1, max=500))
+    limit = fields.Integer(
+        load_default=50, validate=validate.Range(min=1, max=500), metadata={"description": "Length of a page."}
+    )
 
 
 class PredictionListQueryArgsSchema(PageQueryArgsSchema):
     """Which predictions."""
 
-    model = fields.String(load_default=None, validate=NAME)
-    version = fields.Integer(load_default=None, validate=validate.Range(min=1))
-    status = fields.Enum(PredictionStatus, by_value=True, load_default=None)
-    created_after = fields.AwareDateTime(load_default=None)
-    created_before = fields.AwareDateTime(load_default=None)
+    model = fields.String(load_default=None, validate=NAME, metadata={"description": "Only those of this model."})
+    version = fields.Integer(
+        load_default=None, validate=validate.Range(min=1), metadata={"description": "Only those of this version."}
+    )
+    status = fields.Enum(
+        PredictionStatus, by_value=True, load_default=None, metadata={"description": "Only those with this status."}
+    )
+    created_after = fields.AwareDateTime(
+        load_default=None, metadata={"description": "Only those accepted after this time, which names its zone."}
+    )
+    created_before = fields.AwareDateTime(
+        load_default=None, metadata={"description": "Only those accepted before this time, which names its zone."}
+    )

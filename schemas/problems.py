@@ -1,21 +1,25 @@
 """Errors on the wire: RFC 9457 problem details."""
 
-from marshmallow import Schema, fields
+from marshmallow import fields
+
+from schemas.answers import AnswerSchema
 
 CONTENT_TYPE = "application/problem+json"
 
 
-class ProblemSchema(Schema):
+class ProblemSchema(AnswerSchema):
     """What went wrong and what to do about it."""
 
-    type = fields.String(required=True, metadata={"description": "Stable slug, for programs.", "example": "unknown-model"})
-    title = fields.String(required=True, metadata={"example": "Not Found"})
-    status = fields.Integer(required=True, metadata={"example": 404})
+    type = fields.String(
+        required=True, metadata={"description": "Stable slug, for programs.", "examples": ["unknown-model"]}
+    )
+    title = fields.String(required=True, metadata={"description": "The status in words.", "examples": ["Not Found"]})
+    status = fields.Integer(required=True, metadata={"description": "The status of the answer.", "examples": [404]})
     detail = fields.String(
         required=True,
         metadata={
             "description": "A sentence that says what to do.",
-            "example": "there is no model 'fashon'; GET /v1/models lists them",
+            "examples": ["there is no model 'fashon'; GET /v1/models lists them"],
         },
     )
     field = fields.String(metadata={"description": "The part of the request at fault, where there is one."})

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import fields
+
+from schemas.answers import AnswerSchema
 
 STATS_EXAMPLE: dict[str, Any] = {
     "window_s": 60,
@@ -41,81 +43,102 @@ WORKERS_EXAMPLE: dict[str, Any] = {
     ]
 }
 
+LIVE_EXAMPLE: dict[str, Any] = {"status": "live"}
+
 READY_EXAMPLE: dict[str, Any] = {"status": "ready", "checks": {"postgres": "ok", "valkey": "ok", "workers": 1}}
 
 
-class ModelStatsSchema(Schema):
+class ModelStatsSchema(AnswerSchema):
     """What one version did within the window."""
 
-    model = fields.String(required=True)
-    version = fields.Integer(required=True)
-    succeeded = fields.Integer(required=True)
-    failed = fields.Integer(required=True)
-    canceled = fields.Integer(required=True)
-    expired = fields.Integer(required=True)
+    model = fields.String(required=True, metadata={"description": "Name of the model."})
+    version = fields.Integer(required=True, metadata={"description": "Number of its version."})
+    succeeded = fields.Integer(required=True, metadata={"description": "Predictions that were answered."})
+    failed = fields.Integer(required=True, metadata={"description": "Predictions that cannot be answered."})
+    canceled = fields.Integer(required=True, metadata={"description": "Predictions that a client cancelled."})
+    expired = fields.Integer(required=True, metadata={"description": "Predictions whose deadline passed."})
     per_second = fields.Float(required=True, metadata={"description": "Terminal predictions a second."})
-    total_p50_ms = fields.Float(required=True, allow_none=True)
-    total_p99_ms = fields.Float(required=True, allow_none=True)
+    total_p50_ms = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Median time from acceptance to the end."}
+    )
+    total_p99_ms = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={"description": "99th percentile of the time from acceptance to the end."},
+    )
 
 
-class StatsSchema(Schema):
+class StatsSchema(AnswerSchema):
     """What finished lately, from Postgres."""
 
-    window_s = fields.Integer(required=True)
-    models = fields.List(fields.Nested(ModelStatsSchema), required=True)
+    window_s = fields.Integer(required=True, metadata={"description": "How far back these figures reach."})
+    models = fields.List(
+        fields.Nested(ModelStatsSchema), required=True, metadata={"description": "By version; idle ones are left out."}
+    )
 
 
-class QueueSchema(Schema):
+class QueueSchema(AnswerSchema):
     """What waits and what runs, of one version at one priority."""
 
-    model = fields.String(required=True)
-    version = fields.Integer(required=True)
-    priority = fields.String(required=True)
-    queued = fields.Integer(required=True)
-    processing = fields.Integer(required=True)
-    oldest_queued_s = fields.Float(required=True, allow_none=True)
+    model = fields.String(required=True, metadata={"description": "Name of the model."})
+    version = fields.Integer(required=True, metadata={"description": "Number of its version."})
+    priority = fields.String(required=True, metadata={"description": "`interactive`, `normal` or `bulk`."})
+    queued = fields.Integer(required=True, metadata={"description": "Predictions that wait for a worker."})
+    processing = fields.Integer(required=True, metadata={"description": "Predictions that a worker has taken up."})
+    oldest_queued_s = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Age of the one that waits longest; null when none does."},
+    )
 
 
-class QueueListSchema(Schema):
+class QueueListSchema(AnswerSchema):
     """Everything that waits or runs."""
 
-    data = fields.List(fields.Nested(QueueSchema), required=True)
+    data = fields.List(fields.Nested(QueueSchema), required=True, metadata={"description": "Empty when all is done."})
 
 
-class WorkerSchema(Schema):
+class WorkerSchema(AnswerSchema):
     """A worker process whose lease holds."""
 
-    name = fields.String(required=True)
-    role = fields.String(required=True)
-    device = fields.String(required=True)
-    queue = fields.String(required=True)
-    models = fields.List(fields.String(), required=True)
-    started_at = fields.AwareDateTime(required=True, attribute="created_at")
-    lease_expires_at = fields.AwareDateTime(required=True)
+    name = fields.String(required=True, metadata={"description": "Device and host, as Flower shows it."})
+    role = fields.String(required=True, metadata={"description": "`inference`, `training` or `maintenance`."})
+    device = fields.String(required=True, metadata={"description": "Where it computes, e.g. `cuda:0`."})
+    queue = fields.String(required=True, metadata={"description": "The queue that only it consumes."})
+    models = fields.List(
+        fields.String(), required=True, metadata={"description": "Versions it has loaded, as `model/version`."}
+    )
+    started_at = fields.AwareDateTime(
+        required=True, attribute="created_at", metadata={"description": "When the process registered."}
+    )
+    lease_expires_at = fields.AwareDateTime(
+        required=True,
+        metadata={"description": "Its predictions go back to the queue then, unless it renews the lease."},
+    )
 
 
-class WorkerListSchema(Schema):
+class WorkerListSchema(AnswerSchema):
     """All live workers."""
 
-    data = fields.List(fields.Nested(WorkerSchema), required=True)
+    data = fields.List(fields.Nested(WorkerSchema), required=True, metadata={"description": "All of them."})
 
 
-class LiveSchema(Schema):
+class LiveSchema(AnswerSchema):
     """The process answers."""
 
-    status = fields.String(required=True, metadata={"example": "live"})
+    status = fields.String(required=True, metadata={"description": "Always `live`."})
 
 
-class ReadyChecksSchema(Schema):
+class ReadyChecksSchema(AnswerSchema):
     """What the process depends on."""
 
-    postgres = fields.String(required=True)
-    valkey = fields.String(required=True, metadata={"description": "Slower without, never unready."})
+    postgres = fields.String(required=True, metadata={"description": "Always `ok`: without it the answer is 503."})
+    valkey = fields.String(required=True, metadata={"description": "`ok` or `away`; answers are slower without it."})
     workers = fields.Integer(required=True, metadata={"description": "Inference workers whose lease holds."})
 
 
-class ReadySchema(Schema):
+class ReadySchema(AnswerSchema):
     """Whether requests would be accepted."""
 
-    status = fields.String(required=True, metadata={"example": "ready"})
+    status = fields.String(required=True, metadata={"description": "Always `ready`: otherwise the answer is 503."})
     checks = fields.Nested(ReadyChecksSchema, required=True)

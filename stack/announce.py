@@ -49,5 +49,5 @@ def _first_answer(var_dir: Path) -> str:
         return f"{shown(SAMPLE)} was not answered: {error}"
     if prediction["result"] is None:
         return f"{shown(SAMPLE)} is {prediction['status']}"
-    milliseconds = prediction["timings_ms"]["total"]
-    return f"{shown(SAMPLE)} is a {prediction['result']['label']} ({prediction['result']['score']:.0%}, {milliseconds:.0f} ms)"
+    result, total_ms = prediction["result"], prediction["timings_ms"]["total"]
+    return f"{shown(SAMPLE)} is a {result['label']} ({result['score']:.0%}, {total_ms:.0f} ms)"

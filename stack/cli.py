@@ -7,6 +7,7 @@ from stack.commands.models import models
 from stack.commands.predict import predict
 from stack.commands.process import beat, flower, healthcheck, migrate, web, worker
 from stack.commands.run import down, logs, status, up
+from stack.commands.spec import openapi
 from stack.commands.train import train
 from webapp.version import VERSION
 
@@ -17,7 +18,7 @@ def main() -> None:
     """Run PyTorch models behind an HTTP API that never loses a job."""
 
 
-for command in (up, down, status, logs, predict, train, models, keys):
+for command in (up, down, status, logs, predict, train, models, keys, openapi):
     main.add_command(command)
 for command in (migrate, web, worker, beat, flower, healthcheck):
     main.add_command(command)

@@ -35,7 +35,9 @@ class ApiClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._client.close()
 
     def get(self, path: str) -> Any:
@@ -53,7 +55,9 @@ class ApiClient:
             RequestRefusedError: The API answered with a problem, or did not answer.
         """
         suffix = file.suffix.lower()
-        content_type = "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
+        content_type = (
+            "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
+        )
         path = f"/v1/models/{model}/predictions"
         return self._send("POST", path, content=file.read_bytes(), headers={"Content-Type": content_type})
 

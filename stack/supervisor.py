@@ -68,7 +68,7 @@ class Supervisor:
         for child in started:
             child.start()
         until = time.monotonic() + START_TIMEOUT_S
-        while not all([child.check_ready() for child in started]) and not self.stopping:
+        while not _all_ready(started) and not self.stopping:
             self._refuse_failures(started, timed_out=time.monotonic() > until)
             self._publish()
             self._woken.wait(TICK_S)
@@ -102,7 +102,9 @@ class Supervisor:
             child.terminate()
         for child in children:
             if not child.wait(child.service.stop_timeout_s):
-                self._say(f"{child.service.name} did not leave within {child.service.stop_timeout_s:.0f} s and was killed")
+                self._say(
+                    f"{child.service.name} did not leave within {child.service.stop_timeout_s:.0f} s and was killed"
+                )
 
     def _tend(self, child: Child) -> bool:
         """Look after one child. Returns whether anything changed."""
@@ -112,7 +114,9 @@ class Supervisor:
             if child.service.holds_claims:
                 self.on_death(pid)
             delay_s = child.plan_restart()
-            self._say(f"{child.service.name} {describe_exit(status)}; starting it again in {delay_s:g} s (log: {child.log})")
+            self._say(
+                f"{child.service.name} {describe_exit(status)}; starting it again in {delay_s:g} s (log: {child.log})"
+            )
             return True
         if child.restart_at is not None and time.monotonic() >= child.restart_at:
             child.start()
@@ -123,9 +127,13 @@ class Supervisor:
         for child in started:
             ended = child.reap()
             if ended is not None:
-                raise StartupError(f"{child.service.name} {describe_exit(ended[1])} at its start:\n{_last_lines(child.log)}")
+                raise StartupError(
+                    f"{child.service.name} {describe_exit(ended[1])} at its start:\n{_last_lines(child.log)}"
+                )
             if timed_out and not child.ready:
-                raise StartupError(f"{child.service.name} was not ready within {START_TIMEOUT_S:.0f} s; see {child.log}")
+                raise StartupError(
+                    f"{child.service.name} was not ready within {START_TIMEOUT_S:.0f} s; see {child.log}"
+                )
 
     def _publish(self) -> None:
         StackState(
@@ -141,6 +149,12 @@ class Supervisor:
 
     def _wake(self, _signal: int, _frame: FrameType | None) -> None:
         self._woken.set()
+
+
+def _all_ready(children: Sequence[Child]) -> bool:
+    # Ask each, also behind one that is not ready yet: what is asked for may take its time.
+    answers = [child.check_ready() for child in children]
+    return all(answers)
 
 
 def _describe(child: Child) -> ProcessState:

@@ -87,7 +87,9 @@ def revoke_key(session: Session, public_id: str) -> None:
         UnknownKeyError: There is no such key.
     """
     changed = session.execute(
-        update(ApiKey).where(ApiKey.public_id == public_id).values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))
+        update(ApiKey)
+        .where(ApiKey.public_id == public_id)
+        .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))
     )
     if changed.rowcount == 0:
         raise UnknownKeyError(f"there is no API key with the id {public_id!r}; `torchqueue keys list` shows them")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row
 
 from schemas.enums import ErrorCode, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
@@ -102,7 +102,7 @@ def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, da
     # Items and idempotency keys cost two more writes; the statement without them is the hot path.
     plain = all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
     statement = sql.SUBMIT_PLAIN if plain else sql.SUBMIT
-    return {row.id: row.created_at for row in connection.execute(statement, {"rows": _dump(rows)})}
+    return {row.id: row.created_at for row in statement.run(connection, rows=_dump(rows))}
 
 
 def claim(connection: Connection, *, worker_id: int, device: str, limit: int) -> list[Claim]:
@@ -110,9 +110,7 @@ def claim(connection: Connection, *, worker_id: int, device: str, limit: int) ->
 
     Cancelled rows and rows past their deadline are skipped. A row that was in a crash is taken alone.
     """
-    found = connection.execute(
-        sql.CLAIM, {"worker": worker_id, "device": device, "limit": limit, "budget": ATTEMPT_BUDGET_S}
-    )
+    found = sql.CLAIM.run(connection, worker=worker_id, device=device, limit=limit, budget=ATTEMPT_BUDGET_S)
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(
@@ -134,7 +132,7 @@ def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finish
         worker since; its outcome is dropped.
     """
     rows = [_outcome_row(outcome) for outcome in outcomes]
-    return _finished(connection.execute(sql.COMPLETE, {"rows": _dump(rows)}))
+    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows)))
 
 
 def release(connection: Connection, claims: Iterable[Claim], *, delay_s: float = 0.0, keep_attempt: bool) -> Requeued:
@@ -147,8 +145,10 @@ def release(connection: Connection, claims: Iterable[Claim], *, delay_s: float =
         keep_attempt: True when the row was not to blame (a drain): the attempt is not used up.
     """
     rows = [{"id": str(claim.id), "fence": claim.fence} for claim in claims]
-    parameters = {"rows": _dump(rows), "delay": delay_s, "refund": int(keep_attempt), "max_attempts": MAX_ATTEMPTS}
-    return _requeued(connection.execute(sql.RELEASE, parameters))
+    found = sql.RELEASE.run(
+        connection, rows=_dump(rows), delay=delay_s, refund=int(keep_attempt), max_attempts=MAX_ATTEMPTS
+    )
+    return _requeued(found)
 
 
 def reap(connection: Connection) -> Requeued:
@@ -156,19 +156,19 @@ def reap(connection: Connection) -> Requeued:
 
     Safe from any number of processes: one reaps, the others find the lock taken and do nothing.
     """
-    connection.execute(sql.EXPIRE_LEASES)
-    return _take_back(connection, sql.TAKE_BACK)
+    sql.EXPIRE_LEASES.run(connection)
+    return _take_back(connection)
 
 
 def release_dead_worker(connection: Connection, *, host: str, pid: int) -> Requeued:
     """Take back at once what a process held that has certainly died. The supervisor's shortcut past the lease."""
-    connection.execute(sql.END_DEAD_WORKER, {"host": host, "pid": pid})
-    return _take_back(connection, sql.TAKE_BACK)
+    sql.END_DEAD_WORKER.run(connection, host=host, pid=pid)
+    return _take_back(connection)
 
 
 def expire(connection: Connection) -> list[Finished]:
     """Expire the queued rows whose deadline is over."""
-    return _finished(connection.execute(sql.EXPIRE))
+    return _finished(sql.EXPIRE.run(connection))
 
 
 def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
@@ -177,34 +177,33 @@ def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
     Returns:
         One entry, or none when the row was terminal already or is unknown.
     """
-    return _finished(connection.execute(sql.CANCEL, {"id": prediction_id}))
+    return _finished(sql.CANCEL.run(connection, id=prediction_id))
 
 
 def finished_among(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
     """Read which of these are terminal, for whoever may have missed a notification."""
-    return _finished(connection.execute(sql.FINISHED_AMONG, {"ids": list(ids)}))
+    return _finished(sql.FINISHED_AMONG.run(connection, ids=list(ids)))
 
 
 def stranded(connection: Connection, *, older_than_s: float) -> list[tuple[str, int, list[str]]]:
     """Find rows that should have been claimed by now, as (model, version, some ids), to be rung again."""
-    found = connection.execute(sql.STRANDED, {"age": older_than_s})
+    found = sql.STRANDED.run(connection, age=older_than_s)
     return [(row.model, row.version, row.ids) for row in found]
 
 
 def find_repeat(connection: Connection, *, api_key_id: int, key: str) -> tuple[UUID, str] | None:
     """Return the prediction and the request hash that an idempotency key stands for."""
-    row = connection.execute(sql.FIND_REPEAT, {"api_key_id": api_key_id, "key": key}).one_or_none()
+    row = sql.FIND_REPEAT.run(connection, api_key_id=api_key_id, key=key).one_or_none()
     return None if row is None else (row.prediction_id, row.request_sha256)
 
 
 def purge_idempotency_keys(connection: Connection, *, older_than_days: float) -> int:
     """Forget idempotency keys past their promise. Returns how many."""
-    return connection.execute(sql.PURGE_IDEMPOTENCY_KEYS, {"days": older_than_days}).rowcount
+    return sql.PURGE_IDEMPOTENCY_KEYS.run(connection, days=older_than_days).rowcount
 
 
-def _take_back(connection: Connection, statement: Any) -> Requeued:
-    found = connection.execute(statement, {"max_attempts": MAX_ATTEMPTS, "max_crashes": MAX_CRASHES})
-    return _requeued(found)
+def _take_back(connection: Connection) -> Requeued:
+    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES))
 
 
 def _requeued(found: Iterable[Row[Any]]) -> Requeued:

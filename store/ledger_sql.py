@@ -1,6 +1,6 @@
 """The statements of `store.ledger`. A group of rows travels as one JSON parameter, so each text is constant."""
 
-from sqlalchemy import text
+from store.prepared import PreparedStatement
 
 # What every statement that may finish rows returns, as `ledger.Finished` reads it.
 FINISHED_COLUMNS = """
@@ -26,11 +26,15 @@ INSERT_PREDICTIONS = """
     RETURNING id, created_at
 """
 
-SUBMIT_PLAIN = text(f"WITH incoming AS ({INCOMING}) {INSERT_PREDICTIONS.format(item_id='NULL', joins='')}")
+SUBMIT_PLAIN = PreparedStatement(
+    "submit_plain", f"WITH incoming AS ({INCOMING}) {INSERT_PREDICTIONS.format(item_id='NULL', joins='')}"
+)
 
 # Items are written in one order by all processes, else two groups with the same items could deadlock.
 # `DO UPDATE` rather than `DO NOTHING`, which would not return the id of a row that another group just made.
-SUBMIT = text(f"""
+SUBMIT = PreparedStatement(
+    "submit",
+    f"""
     WITH incoming AS ({INCOMING}),
     known_items AS (
         INSERT INTO items (catalog, external_id, last_seen_at)
@@ -44,16 +48,19 @@ SUBMIT = text(f"""
         ON CONFLICT DO NOTHING
         RETURNING prediction_id)
     {
-    INSERT_PREDICTIONS.format(
-        item_id="i.id",
-        joins='''LEFT JOIN known_items i USING (catalog, external_id)
+        INSERT_PREDICTIONS.format(
+            item_id="i.id",
+            joins='''LEFT JOIN known_items i USING (catalog, external_id)
     WHERE r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)''',
-    )
-}
-""")
+        )
+    }
+""",
+)
 
 # `head` is the most urgent row that nobody else is claiming; the batch is of its version.
-CLAIM = text("""
+CLAIM = PreparedStatement(
+    "claim",
+    """
     WITH head AS MATERIALIZED (
         SELECT p.model_version_id, p.crash_count > 0 AS alone, CAST(v.config ->> 'max_batch' AS integer) AS max_batch
         FROM predictions p JOIN model_versions v ON v.id = p.model_version_id
@@ -72,9 +79,12 @@ CLAIM = text("""
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
     FROM batch WHERE p.id = batch.id
     RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
-""")
+""",
+)
 
-COMPLETE = text(f"""
+COMPLETE = PreparedStatement(
+    "complete",
+    f"""
     WITH outcome AS (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(
             id uuid, fence bigint, status text, result jsonb, error_code text, error_detail text,
@@ -85,9 +95,12 @@ COMPLETE = text(f"""
     FROM outcome o
     WHERE p.id = o.id AND p.fence = o.fence AND p.status = 'processing'
     RETURNING {FINISHED_COLUMNS}
-""")
+""",
+)
 
-RELEASE = text(f"""
+RELEASE = PreparedStatement(
+    "release",
+    f"""
     WITH held AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(id uuid, fence bigint))
     UPDATE predictions p
     SET status = CASE WHEN p.attempt - :refund < :max_attempts THEN 'queued' ELSE 'failed' END,
@@ -100,21 +113,30 @@ RELEASE = text(f"""
     FROM held h
     WHERE p.id = h.id AND p.fence = h.fence AND p.status = 'processing'
     RETURNING {FINISHED_COLUMNS}
-""")
+""",
+)
 
-EXPIRE_LEASES = text("""
+EXPIRE_LEASES = PreparedStatement(
+    "expire_leases",
+    """
     UPDATE workers SET stopped_at = now(), stop_reason = 'lease_expired'
     WHERE stopped_at IS NULL AND lease_expires_at < now()
-""")
+""",
+)
 
-END_DEAD_WORKER = text("""
+END_DEAD_WORKER = PreparedStatement(
+    "end_dead_worker",
+    """
     UPDATE workers SET stopped_at = now(), stop_reason = 'died'
     WHERE stopped_at IS NULL AND host = :host AND pid = :pid
-""")
+""",
+)
 
 # The WHERE re-checks the state, so a completion that was faster wins. A dead process counts as a crash of all
 # that it held; a claim past its budget counts likewise, since its worker is hung.
-TAKE_BACK = text(f"""
+TAKE_BACK = PreparedStatement(
+    "take_back",
+    f"""
     WITH lost AS MATERIALIZED (
         SELECT p.id, p.fence,
             CASE WHEN p.crash_count + 1 >= :max_crashes THEN 'worker_crash'
@@ -127,32 +149,45 @@ TAKE_BACK = text(f"""
     SET status = CASE WHEN l.fatal IS NULL THEN 'queued' ELSE 'failed' END,
         crash_count = p.crash_count + 1,
         error_code = l.fatal,
-        error_detail = CASE WHEN l.fatal IS NOT NULL THEN 'the worker process died or hung while it held this prediction' END,
+        error_detail = CASE WHEN l.fatal IS NOT NULL
+            THEN 'the worker process died or hung while it held this prediction' END,
         finished_at = CASE WHEN l.fatal IS NOT NULL THEN now() END
     FROM lost l
     WHERE p.id = l.id AND p.fence = l.fence AND p.status = 'processing'
     RETURNING {FINISHED_COLUMNS}
-""")
+""",
+)
 
-EXPIRE = text(f"""
+EXPIRE = PreparedStatement(
+    "expire",
+    f"""
     UPDATE predictions p SET status = 'expired', finished_at = now()
     WHERE status = 'queued' AND deadline_at <= now()
     RETURNING {FINISHED_COLUMNS}
-""")
+""",
+)
 
-CANCEL = text(f"""
+CANCEL = PreparedStatement(
+    "cancel",
+    f"""
     UPDATE predictions p SET status = 'canceled', finished_at = now()
     WHERE id = :id AND status IN ('queued', 'processing')
     RETURNING {FINISHED_COLUMNS}
-""")
+""",
+)
 
-FINISHED_AMONG = text(f"""
+FINISHED_AMONG = PreparedStatement(
+    "finished_among",
+    f"""
     SELECT {FINISHED_COLUMNS} FROM predictions p
     WHERE p.id = ANY(CAST(:ids AS uuid[])) AND p.status NOT IN ('queued', 'processing')
-""")
+""",
+)
 
 # A few ids are enough: they are for the reader of Flower, the worker claims by state.
-STRANDED = text("""
+STRANDED = PreparedStatement(
+    "stranded",
+    """
     SELECT m.name AS model, v.number AS version, array_agg(CAST(q.id AS text)) AS ids
     FROM (
         SELECT id, model_version_id FROM predictions
@@ -162,12 +197,19 @@ STRANDED = text("""
     ) q
     JOIN model_versions v ON v.id = q.model_version_id JOIN models m ON m.id = v.model_id
     GROUP BY m.name, v.number
-""")
+""",
+)
 
-FIND_REPEAT = text("""
+FIND_REPEAT = PreparedStatement(
+    "find_repeat",
+    """
     SELECT prediction_id, request_sha256 FROM idempotency_keys WHERE api_key_id = :api_key_id AND key = :key
-""")
+""",
+)
 
-PURGE_IDEMPOTENCY_KEYS = text("""
+PURGE_IDEMPOTENCY_KEYS = PreparedStatement(
+    "purge_idempotency_keys",
+    """
     DELETE FROM idempotency_keys WHERE created_at < now() - :days * interval '1 day'
-""")
+""",
+)

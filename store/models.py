@@ -75,7 +75,7 @@ def promote(session: Session, *, name: str, number: int) -> ModelVersion:
         UnknownVersionError: The model has no such version.
     """
     version = get_version(session, name, number)
-    version.model.champion_id = version.id
+    version.model.champion = version
     session.flush()
     return version
 
@@ -114,7 +114,9 @@ def get_model(session: Session, name: str) -> Model:
     Raises:
         UnknownModelError: There is none.
     """
-    statement = select(Model).where(Model.name == name).options(joinedload(Model.champion).joinedload(ModelVersion.model))
+    statement = (
+        select(Model).where(Model.name == name).options(joinedload(Model.champion).joinedload(ModelVersion.model))
+    )
     model = session.scalar(statement)
     if model is None:
         raise UnknownModelError(f"there is no model {name!r}; GET /v1/models lists them")

@@ -3,7 +3,6 @@
 from hashlib import sha256
 
 import obstore
-from obstore.exceptions import BaseError
 from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 

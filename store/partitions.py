@@ -56,8 +56,8 @@ def is_partition_name(name: str) -> bool:
 
 
 def least_id(moment: datetime) -> UUID:
-    """Return the least UUID whose first 48 bits are the moment's Unix milliseconds."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """Return the least UUID whose first 48 bits are the moment's Unix milliseconds; before 1970, the least of all."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def ensure_partitions(connection: Connection, *, ahead: timedelta = AHEAD) -> list[str]:
@@ -102,9 +102,7 @@ def partition_names(connection: Connection) -> list[str]:
 def _create(connection: Connection, week: Week) -> None:
     bounds = f"FROM ('{least_id(week.start)}') TO ('{least_id(week.end)}')"
     connection.execute(
-        text(
-            f"CREATE TABLE {week.partition} PARTITION OF predictions FOR VALUES {bounds} WITH ({STORAGE_PARAMETERS})"
-        )
+        text(f"CREATE TABLE {week.partition} PARTITION OF predictions FOR VALUES {bounds} WITH ({STORAGE_PARAMETERS})")
     )
 
 

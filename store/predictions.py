@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ScalarSelect, Select, func, select, text
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.enums import PredictionStatus
@@ -114,5 +114,5 @@ def _readable(api_key_id: int | None) -> Select[tuple[Prediction]]:
     return statement if api_key_id is None else statement.where(Prediction.api_key_id == api_key_id)
 
 
-def _model_id(name: str) -> Select[tuple[int]]:
-    return select(Model.id).where(Model.name == name)
+def _model_id(name: str) -> ScalarSelect[int]:
+    return select(Model.id).where(Model.name == name).scalar_subquery()

@@ -1,11 +1,12 @@
 """What the environment decides. Read once by the entry point of a process and handed on as an argument."""
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from environs import Env, EnvError
+from environs import Env, EnvError, ValidationError
 
 from store.errors import SettingsError
 
@@ -74,7 +75,12 @@ class Settings:
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
                 flower_port=env.int("FLOWER_PORT", cls.flower_port),
-                log_level=env.str("LOG_LEVEL", cls.log_level),
+                log_level=env.str("LOG_LEVEL", cls.log_level, validate=_check_level),
             )
         except EnvError as error:
             raise SettingsError(f"{error}; `torchqueue up` sets it, docs/operations.md explains it") from error
+
+
+def _check_level(name: str) -> None:
+    if name.upper() not in logging.getLevelNamesMapping():
+        raise ValidationError(f"{name!r} is no level; use DEBUG, INFO, WARNING or ERROR")

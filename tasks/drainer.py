@@ -136,7 +136,7 @@ class Drainer:
             try:
                 return self._prepare(claims)
             except ModelUnavailableError as error:
-                log.error("model_unavailable", error=str(error), count=len(claims))
+                log.warning("model_unavailable", error=str(error), count=len(claims))
                 self._finish([_failure(claim, ErrorCode.MODEL_UNAVAILABLE, str(error)) for claim in claims])
         return None
 

@@ -1,10 +1,10 @@
 """The maintenance worker: runs what beat asks for. Loads no torch."""
 
+from schemas.enums import WorkerRole
+from schemas.names import QueueName
 from store.database import create_database
 from store.replies import connect_redis
 from store.settings import Settings
-from schemas.enums import WorkerRole
-from schemas.names import QueueName
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell

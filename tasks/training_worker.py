@@ -17,9 +17,7 @@ def run(settings: Settings, device: str) -> None:
     database = create_database(settings.database_url, application=node)
     app = create_celery(settings)
     register(app, database, ObjectStore(settings.object_url))
-    life = WorkerLife(
-        database, name=node, role=WorkerRole.TRAINING, device=device, queue=QueueName.TRAINING, held=list
-    )
+    life = WorkerLife(database, name=node, role=WorkerRole.TRAINING, device=device, queue=QueueName.TRAINING, held=list)
     try:
         run_worker(
             app,

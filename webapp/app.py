@@ -5,10 +5,11 @@ from flask.json.provider import DefaultJSONProvider
 
 from store.logs import configure_logging
 from store.settings import Settings
+from webapp.docs import register_docs
 from webapp.errors import register_error_handlers
 from webapp.headers import register_headers
 from webapp.metrics import register_metrics
-from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi, register_docs
+from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
 from webapp.views import health, items, models, predictions, status
 

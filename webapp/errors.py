@@ -44,7 +44,7 @@ class UnsupportedMediaError(WebError):
 
 
 class InvalidInputError(WebError):
-    """Raised when an input cannot be answered; carries the field at fault and, where a worker said so, the prediction."""
+    """Raised when an input cannot be answered; names the field at fault and, where a worker said so, the prediction."""
 
     def __init__(self, field: str, detail: str, prediction: UUID | None = None) -> None:
         super().__init__(detail)
@@ -74,7 +74,9 @@ class Kind:
     detail: str | None = None
 
 
-UNAVAILABLE = Kind(503, "database-unavailable", "Service Unavailable", "the database is away; nothing was accepted, try again")
+UNAVAILABLE = Kind(
+    503, "database-unavailable", "Service Unavailable", "the database is away; nothing was accepted, try again"
+)
 
 KINDS: dict[type[Exception], Kind] = {
     MissingKeyError: Kind(401, "missing-key", "Unauthorized"),

@@ -60,7 +60,7 @@ def read_input(request: Request, version: ServedVersion, max_pixels: int) -> Inp
             return _picture(_decode_base64(value), max_pixels)
         return _vector(value, int(version.input["size"]))
     if not takes_picture:
-        raise UnsupportedMediaError(f"model {version.model!r} takes application/json: {{\"input\": [numbers]}}")
+        raise UnsupportedMediaError(f'model {version.model!r} takes application/json: {{"input": [numbers]}}')
     return _picture(_file(request), max_pixels)
 
 
@@ -92,7 +92,7 @@ def _json_input(request: Request) -> Any:
     except (ValueError, RecursionError) as error:
         raise MalformedBodyError(f"the body is not JSON: {error}") from error
     if not isinstance(body, Mapping):
-        raise InvalidInputError("input", "the body must be an object: {\"input\": …}")
+        raise InvalidInputError("input", 'the body must be an object: {"input": …}')
     unknown = sorted(set(body) - {"input"})
     if unknown:
         raise InvalidInputError(unknown[0], f"unknown field {unknown[0]!r}; the body takes `input` alone")

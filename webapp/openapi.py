@@ -1,33 +1,28 @@
-"""The OpenAPI document: one for clients and their generators, readable at `/docs` without any other host."""
+"""The OpenAPI document: one for clients and their generators, as the decorated views and the schemas tell it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
+from apispec import APISpec, BasePlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask, Response
-from flask_smorest import Api, Blueprint
-from flask_swagger_ui import get_swaggerui_blueprint
+from flask_smorest import Api
+from marshmallow import fields
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Rule
 
-from schemas.problems import CONTENT_TYPE, ProblemSchema
+from schemas.predictions import EXAMPLE
+from schemas.problems import ProblemSchema
+from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
+from webapp.problems import problem_responses
 from webapp.version import VERSION
 
 SPEC_PATH = "/openapi.json"
-DOCS_PATH = "/docs"
 
-DESCRIPTIONS = {
-    400: "The request is malformed; `detail` says where.",
-    401: "The API key is missing or not valid.",
-    403: "The API key's scopes do not include this.",
-    404: "There is no such thing, or it is another key's.",
-    409: "The state of the resource forbids it.",
-    413: "The body is too large.",
-    415: "The body's content type or format is none that is read.",
-    422: "The request is well formed, but cannot be answered; `field` names the part at fault.",
-    503: "Not now: nothing was accepted; try again after `Retry-After` seconds.",
-}
-
-RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "example": 1}}}
+#: The scheme that `webapp.app` adds to the document.
+KEY_SCHEME = "apiKey"
 
 CONFIG = {
     "API_TITLE": "torchqueue",
@@ -47,40 +42,145 @@ SPEC_OPTIONS: dict[str, Any] = {
         "license": {"name": "MIT", "identifier": "MIT"},
     },
     "servers": [{"url": "/", "description": "This server."}],
-    "security": [{"apiKey": []}],
+    "security": [{KEY_SCHEME: []}],
 }
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+#: Path parameters by name: each means the same in every path. A new one without a description fails at start.
+PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "model": {"description": "Name of a model.", "example": "fashion"},
+    "version": {"description": "Number of one of its versions.", "example": 1},
+    "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
+    "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
+    "external_id": {"description": "Your id within the catalog.", "example": "42"},
+}
+
+REPLAYED_HEADERS: dict[str, Any] = {
+    "Idempotent-Replayed": {
+        "description": "`true` when an earlier request with the same `Idempotency-Key` made this prediction.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
+QUEUED_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the prediction can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/predictions/{EXAMPLE['id']}"]},
+    },
+    "Retry-After": {
+        "description": "Seconds after which reading it is worth while.",
+        "schema": {"type": "integer", "minimum": 0, "examples": [1]},
+    },
+}
+
+# How a reader of the document wants to find an operation's parts.
+OPERATION_PARTS = (
+    "operationId",
+    "summary",
+    "description",
+    "tags",
+    "security",
+    "parameters",
+    "requestBody",
+    "responses",
+)
+
+# A line break within a paragraph of a docstring; a reader of the document would show it as one.
+SOFT_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
 
 
-class ProblemApi(Api):
-    """flask-smorest's API with our errors and without its own error responses in the document."""
+class ProblemApi(Api):  # type: ignore[misc]  # flask-smorest carries no types.
+    """flask-smorest's API with our errors, and a document that holds what we answer and nothing else."""
 
     ERROR_SCHEMA = ProblemSchema
+
+    # Every operation lists its own errors, see `webapp.problems`.
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app, spec_kwargs={"extra_plugins": [OperationPlugin(app)]})
+        self.ma_plugin.converter.add_attribute_function(refer_to_enum)
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Answer whatever flask-smorest aborts with as a problem document."""
         return handle_http_exception(error)
 
+    def _register_pagination_header(self) -> None:
+        """Leave flask-smorest's header out: our pages carry their cursor in the body."""
 
-def problems(blp: Blueprint, *statuses: int) -> Decorator:
-    """Document the errors that an operation may answer with."""
 
-    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-        for status in statuses:
-            view = blp.alt_response(
-                status,
-                schema=ProblemSchema,
-                description=DESCRIPTIONS[status],
-                content_type=CONTENT_TYPE,
-                headers=RETRY_AFTER if status == 503 else None,
-            )(view)
+class OperationPlugin(BasePlugin):
+    """Completes each operation with what its route and its guard already say.
+
+    Args:
+        app: Tells the view behind a rule.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._spec: APISpec | None = None
+
+    def init_spec(self, spec: APISpec) -> None:
+        """Remember the document, for the responses that operations share."""
+        self._spec = spec
+
+    def path_helper(self, path: Any = None, operations: Any = None, parameters: Any = None, **kwargs: Any) -> None:
+        """Describe the parameters of a path."""
+        for parameter in parameters:
+            parameter.update(PATH_PARAMETERS[parameter["name"]])
+
+    def operation_helper(self, path: Any = None, operations: Any = None, **kwargs: Any) -> None:
+        """Complete the operations of a path."""
+        for method, operation in operations.items():
+            view = self._view(kwargs["rule"], method)
+            scope = getattr(view, SCOPE_ATTRIBUTE, None)
+            operation["security"] = [] if scope is None else [{KEY_SCHEME: [scope.value]}]
+            described = SOFT_BREAK.sub(" ", operation["description"])
+            taken = "Needs no key." if scope is None else f"Needs a key with the scope `{scope.value}`."
+            operation["description"] = f"{described}\n\n{taken}"
+            operation["responses"] = self._responses(operation["responses"], view)
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
+            ordered = {part: operation[part] for part in OPERATION_PARTS if part in operation}
+            operation.clear()
+            operation.update(ordered)
+
+    def _view(self, rule: Rule, method: str) -> Callable[..., Any]:
+        view_class = self._app.view_functions[rule.endpoint].view_class  # type: ignore[attr-defined]  # All are classes.
+        view: Callable[..., Any] = getattr(view_class, method)
         return view
 
-    return decorate
+    def _responses(self, documented: dict[Any, Any], view: Callable[..., Any]) -> dict[int, Any]:
+        assert self._spec is not None, "apispec hands the document over before any path"
+        # flask-smorest refers by name to errors of its own, with a content type that is not ours.
+        found = {int(status): response for status, response in documented.items() if not isinstance(response, str)}
+        for status, (name, response) in problem_responses(view).items():
+            if name not in self._spec.components.responses:
+                self._spec.components.response(name, response)
+            found[status] = {"$ref": f"#/components/responses/{name}"}
+        return dict(sorted(found.items()))
 
 
-def register_docs(app: Flask) -> None:
-    """Serve Swagger UI from the wheel that carries it."""
-    config = {"app_name": "torchqueue API", "validatorUrl": None, "displayOperationId": True, "persistAuthorization": True}
-    app.register_blueprint(get_swaggerui_blueprint(DOCS_PATH, SPEC_PATH, config=config), url_prefix=DOCS_PATH)
+def refer_to_enum(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Let fields of one enumeration share one schema, so that a generated client has one class for it."""
+    if not isinstance(field, fields.Enum):
+        return {}
+    name = field.enum.__name__
+    if name not in self.spec.components.schemas:
+        values = [member.value for member in field.enum]
+        self.spec.components.schema(name, {"type": "string", "enum": values, "description": field.enum.__doc__})
+    # Generators lose the class when a default stands beside its reference; the description tells it.
+    for name_beside in ("type", "enum", "default"):
+        ret.pop(name_beside, None)
+    reference = {"$ref": f"#/components/schemas/{name}"}
+    return {"anyOf": [reference, {"type": "null"}]} if field.allow_none else reference
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop the null of a parameter that may be left out: neither a query nor a header can carry one."""
+    kept = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+    if isinstance(kept.get("type"), list):
+        [kept["type"]] = [kind for kind in kept["type"] if kind != "null"]
+    if "anyOf" in kept:
+        [variant] = [variant for variant in kept.pop("anyOf") if variant != {"type": "null"}]
+        kept |= variant
+    return kept

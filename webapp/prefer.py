@@ -20,12 +20,14 @@ def wait_seconds(header: str | None, default_s: float = DEFAULT_WAIT_S) -> float
     """
     wait_s = default_s
     for preference in (header or "").split(","):
-        token = preference.strip().lower()
-        if token == "respond-async":
+        wish = preference.strip().lower()
+        if wish == "respond-async":
             return 0.0
-        if token.startswith("wait"):
-            match = WAIT.fullmatch(token)
+        if wish.startswith("wait"):
+            match = WAIT.fullmatch(wish)
             if match is None:
-                raise InvalidHeaderError(f"cannot read {preference.strip()!r} in Prefer; it reads `wait=10`, in seconds")
+                raise InvalidHeaderError(
+                    f"cannot read {preference.strip()!r} in Prefer; it reads `wait=10`, in seconds"
+                )
             wait_s = min(float(match.group(1)), LONGEST_WAIT_S)
     return wait_s

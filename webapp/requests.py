@@ -29,36 +29,39 @@ ACCEPT_TIMEOUT_S = 5.0
 
 REPLAYED_HEADER = "Idempotent-Replayed"
 
-PICTURE = {"schema": {"type": "string", "format": "binary"}}
+PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The bytes of the file."}}
 
 #: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
 CREATE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as bytes, as a form part or as base64, or numbers; whichever the model takes.",
+    "description": "A picture as a form part, as bytes or as base64, or numbers; whichever the model takes.",
     "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["input"],
-                "additionalProperties": False,
-                "properties": {
-                    "input": {
-                        "description": "Numbers, or a picture as base64.",
-                        "oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}],
-                    }
-                },
-            },
-            "example": {"input": [0, 1]},
-        },
+        # The first is what a generator that knows but one takes: photos are what most clients send.
         "multipart/form-data": {
             "schema": {
+                "title": "PredictionForm",
                 "type": "object",
                 "required": ["file"],
                 "properties": {"file": {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP."}},
             }
         },
+        "application/json": {
+            "schema": {
+                "title": "PredictionInput",
+                "type": "object",
+                "required": ["input"],
+                "additionalProperties": False,
+                "properties": {
+                    # Without a type: what it is depends on the model, and generators wrap each of several in a class.
+                    "input": {"description": "What the model takes: a list of numbers, or a picture as base64."}
+                },
+            },
+            "example": {"input": [0, 1]},
+        },
+        "image/jpeg": PICTURE,
+        "image/png": PICTURE,
+        "image/webp": PICTURE,
         "application/octet-stream": PICTURE,
-        "image/*": PICTURE,
     },
 }
 

@@ -1,4 +1,4 @@
-"""Recipe of ``fashion``: a small convolutional network on all of Fashion-MNIST, in about ten minutes on two CPU cores."""
+"""Recipe of ``fashion``: a small convolutional network on Fashion-MNIST, in about ten minutes on two CPU cores."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,15 @@ from typing import Any
 import torch
 
 from ml.augment import augment_garments
-from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY, LABELS, MEAN, SIDE_PX, STD, LabelledImages, load_split
+from ml.datasets.fashion_mnist import (
+    DEFAULT_DIRECTORY,
+    LABELS,
+    MEAN,
+    SIDE_PX,
+    STD,
+    LabelledImages,
+    load_split,
+)
 from ml.evaluation import PHOTO_LIKE_ITEMS, Evaluation, evaluate, photo_like_encoder
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
@@ -22,8 +30,8 @@ PEAK_LEARNING_RATE = 0.15
 WEIGHT_DECAY = 5e-4
 
 TRAIN_SHARE = 11 / 12
-"""Of the training set: 55,000 images are trained on; the other 5,000 are for watching and for choosing. The test set chooses
-nothing: it is looked at once, at the end."""
+"""Of the training set: 55,000 images are trained on; the other 5,000 are for watching and for choosing. The test set
+chooses nothing: it is looked at once, at the end."""
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
@@ -60,18 +68,20 @@ CARD = """# fashion
 |---|---|---|
 | {validation_items:,} held-out training images | (while training) | {validation_accuracy:.2%} |
 | {test_items:,} test images | `python -m ml.evaluate fashion` | {test_accuracy:.2%} |
-| {photo_like_items:,} test images as 480 x 640 JPEG photos on white | `python -m ml.evaluate fashion --photo-like` | {photo_like_accuracy:.2%} |
+| {photo_like_items:,} of them as photos | `python -m ml.evaluate fashion --photo-like` | {photo_like_accuracy:.2%} |
 
 | label | accuracy on its test images |
 |---|---|
 {by_label}
 
+The photos are the first test images, dark on white, enlarged, somewhere on 480 x 640 pixels, with a little grain.
+
 ## Limits
 
-One garment, whole, upright, flat or on an unseen body, on a background of about one colour. It has seen shop photos only,
-at 28 x 28 pixels and without colour: people, several garments, folded ones or busy backgrounds get an answer that means
-little, and so does anything that is no garment. Shirt, T-shirt/top, Pullover and Coat are confused most. Scores are
-softmax values after training with label smoothing; they were not calibrated.
+One garment, whole and upright, on a background of about one colour. It has seen shop photos only, at 28 x 28 pixels and
+without colour: people, several garments, folded ones or busy backgrounds get an answer that means little, and so does
+anything that is no garment. Shirt, T-shirt/top, Pullover and Coat are confused most. Scores are softmax values after
+training with label smoothing; they were not calibrated.
 
 Licence of the weights: MIT, as this repository.
 """

@@ -1,4 +1,4 @@
-"""``python -m ml.recipes.samples``: write ``samples/``, two real test images of each label, ready to be sent with curl."""
+"""``python -m ml.recipes.samples``: write ``samples/``, two real test images of each label, to be sent with curl."""
 
 import json
 import re

@@ -34,7 +34,7 @@ CARD = """# xor
 {description}
 
 - **Network**: `mlp`, 2-8-1 with tanh, one logit for two labels.
-- **Data**: the four lines of the exclusive-or table with Gaussian noise (standard deviation {noise}); no data set, no licence.
+- **Data**: the four lines of the exclusive-or table with Gaussian noise (standard deviation {noise}); no data set.
 - **Command**: `python -m ml.train xor --seed {seed} --epochs {epochs} --out ml/bundled/xor`, seconds on any CPU.
 - **Metrics**: accuracy on the table {accuracy:.2f}; lowest score of a right answer {lowest_score:.3f}.
 - **Limits**: made for inputs near 0 or 1. Elsewhere it answers too, but there is no right answer to compare with.

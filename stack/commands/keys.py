@@ -53,7 +53,8 @@ def list_(var_dir: Path, as_json: bool) -> None:
     with open_session(open_database(var_dir)) as session:
         columns = ["id", "name", "scopes", "created", "expires", "revoked"]
         rows = [
-            (k.public_id, k.name, ", ".join(k.scopes), k.created_at, k.expires_at, k.revoked_at) for k in list_keys(session)
+            (k.public_id, k.name, ", ".join(k.scopes), k.created_at, k.expires_at, k.revoked_at)
+            for k in list_keys(session)
         ]
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])

@@ -32,7 +32,9 @@ LOG_LINES = 50
 @click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Port of the API.")
 @click.option("--flower-port", type=int, default=DEFAULT_FLOWER_PORT, show_default=True, help="Port of Flower.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Inference workers; default: one a GPU, or one.")
-@click.option("--web-processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer HTTP.")
+@click.option(
+    "--web-processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer HTTP."
+)
 @click.option("--detach", is_flag=True, help="Return when all is ready and leave it running.")
 @one_line_errors
 def up(
@@ -82,7 +84,14 @@ def status(var_dir: Path, as_json: bool) -> None:
     print_table(
         ["model", "succeeded", "failed", "per second", "p50 ms", "p99 ms"],
         [
-            (f"{s['model']}/{s['version']}", s["succeeded"], s["failed"], f"{s['per_second']:.1f}", s["total_p50_ms"], s["total_p99_ms"])
+            (
+                f"{s['model']}/{s['version']}",
+                s["succeeded"],
+                s["failed"],
+                f"{s['per_second']:.1f}",
+                s["total_p50_ms"],
+                s["total_p99_ms"],
+            )
             for s in stats
         ],
     )

@@ -34,4 +34,6 @@ def train(var_dir: Path, model: str, seed: int, epochs: int | None, queue: bool)
         number = run_training(message, database=open_database(var_dir), objects=ObjectStore(settings.object_url))
     except TrainingFailedError as error:
         raise click.ClickException(str(error)) from error
-    console.print(f"{model} version {number} is registered; `torchqueue models promote {model} {number}` lets it answer")
+    console.print(
+        f"{model} version {number} is registered; `torchqueue models promote {model} {number}` lets it answer"
+    )

@@ -30,7 +30,11 @@ class Prediction(Base):
         Index("ix_predictions_queue", "claim_order", "id", postgresql_where=QUEUED),
         Index("ix_predictions_version_queue", "model_version_id", "claim_order", "id", postgresql_where=QUEUED),
         Index("ix_predictions_held", "worker_id", postgresql_where=text("status = 'processing'")),
-        Index("ix_predictions_deadline", "deadline_at", postgresql_where=text("status = 'queued' AND deadline_at IS NOT NULL")),
+        Index(
+            "ix_predictions_deadline",
+            "deadline_at",
+            postgresql_where=text("status = 'queued' AND deadline_at IS NOT NULL"),
+        ),
         Index("ix_predictions_item", "item_id", "id", postgresql_where=text("item_id IS NOT NULL")),
         Index("ix_predictions_model", "model_id", "id"),
         {"postgresql_partition_by": "RANGE (id)"},

@@ -14,24 +14,32 @@ from store.database import open_session
 from store.workers import live_workers
 from webapp.errors import ForbiddenAddressError, NotReadyError
 from webapp.metrics import METRICS_CONTENT_TYPE, render_metrics
-from webapp.openapi import problems
+from webapp.problems import DATABASE_BUSY, DATABASE_UNAVAILABLE, LOOPBACK_ONLY, NOT_READY, problems
 from webapp.services import services
 
 blp = Blueprint("health", __name__, description="Probes and metrics; these need no key.")
 
 LOOPBACK = ("127.0.0.1", "::1")
 
-NO_KEY: dict[str, Any] = {"security": []}
+METRICS_EXAMPLE = """\
+# HELP torchqueue_predictions_open Predictions that wait or run.
+# TYPE torchqueue_predictions_open gauge
+torchqueue_predictions_open{model="fashion",version="1",priority="normal",state="queued"} 3.0
+"""
 
 
 @blp.route("/health/live")
 class LiveViews(MethodView):
     """Whether the process answers."""
 
-    @blp.doc(operationId="get_live", **NO_KEY)
-    @blp.response(200, schemas.LiveSchema, example={"status": "live"})
+    @problems()
+    @blp.doc(operationId="get_live")
+    @blp.response(200, schemas.LiveSchema, description="It answers.", example=schemas.LIVE_EXAMPLE)
     def get(self) -> dict[str, Any]:
-        """Tell that this process answers."""
+        """Tell that this process answers.
+
+        Looks at nothing else: a process that answers need not be restarted.
+        """
         return {"status": "live"}
 
 
@@ -39,9 +47,9 @@ class LiveViews(MethodView):
 class ReadyViews(MethodView):
     """Whether requests would be accepted."""
 
-    @problems(blp, 503)
-    @blp.doc(operationId="get_ready", **NO_KEY)
-    @blp.response(200, schemas.ReadySchema, example=schemas.READY_EXAMPLE)
+    @problems(NOT_READY)
+    @blp.doc(operationId="get_ready")
+    @blp.response(200, schemas.ReadySchema, description="They would.", example=schemas.READY_EXAMPLE)
     def get(self) -> dict[str, Any]:
         """Tell whether requests would be accepted.
 
@@ -54,11 +62,17 @@ class ReadyViews(MethodView):
 class MetricsViews(MethodView):
     """Metrics."""
 
-    @problems(blp, 403, 503)
-    @blp.doc(operationId="get_metrics", **NO_KEY)
-    @blp.response(200, {"type": "string"}, content_type=METRICS_CONTENT_TYPE, description="Prometheus text format.")
+    @problems(LOOPBACK_ONLY, DATABASE_UNAVAILABLE, DATABASE_BUSY)
+    @blp.doc(operationId="get_metrics")
+    # The version of the format, which stands in the answer's content type, is the library's own.
+    @blp.response(
+        200, {"type": "string"}, content_type="text/plain", description="All metrics.", example=METRICS_EXAMPLE
+    )
     def get(self) -> Response:
-        """Read metrics in Prometheus' text format; only from loopback unless configured otherwise."""
+        """Read metrics in Prometheus' text format.
+
+        Answers on loopback only, unless `TORCHQUEUE_METRICS_PUBLIC` opens it.
+        """
         if not services().settings.metrics_public and request.remote_addr not in LOOPBACK:
             raise ForbiddenAddressError("metrics answer on loopback only; TORCHQUEUE_METRICS_PUBLIC=1 opens them")
         response = make_response(render_metrics(services().database))

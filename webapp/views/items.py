@@ -10,7 +10,7 @@ from schemas.enums import Scope
 from store.database import open_session
 from store.predictions import list_item_predictions
 from webapp.auth import require, visible_to
-from webapp.openapi import problems
+from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
 from webapp.responses import page
 from webapp.services import services
 
@@ -21,13 +21,16 @@ blp = Blueprint("items", __name__, url_prefix="/v1", description="The things of 
 class ItemPredictionViews(MethodView):
     """Predictions about one item."""
 
-    @problems(blp, 401, 403, 404, 422, 503)
+    @problems(UNKNOWN_ITEM, INVALID_PAGE)
     @blp.doc(operationId="list_item_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PageQueryArgsSchema, location="query")
-    @blp.response(200, schemas.PredictionPageSchema, example={"data": [schemas.EXAMPLE], "next_cursor": None})
+    @blp.arguments(schemas.PageQueryArgsSchema(), location="query")
+    @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any], catalog: str, external_id: str) -> dict[str, Any]:
-        """List what was predicted about an item, newest first."""
+        """List what was predicted about an item.
+
+        Newest first, by any model and version. Predictions name their item with `catalog` and `external_id`.
+        """
         with open_session(services().database) as session:
             rows = list_item_predictions(
                 session,

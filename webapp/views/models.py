@@ -12,7 +12,7 @@ from store.database import open_session
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from webapp.auth import require
-from webapp.openapi import problems
+from webapp.problems import UNKNOWN_MODEL, UNKNOWN_PATH, UNKNOWN_VERSION, problems
 from webapp.services import services
 
 blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
@@ -22,12 +22,15 @@ blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What c
 class ModelViews(MethodView):
     """All models."""
 
-    @problems(blp, 401, 403, 503)
+    @problems()
     @blp.doc(operationId="list_models")
     @require(Scope.READ)
-    @blp.response(200, schemas.ModelListSchema, example={"data": [schemas.EXAMPLE]})
+    @blp.response(200, schemas.ModelListSchema, description="All models.", example={"data": [schemas.EXAMPLE]})
     def get(self) -> dict[str, Any]:
-        """List models by name."""
+        """List models.
+
+        By name, each with the version that answers and what that takes.
+        """
         with open_session(services().database) as session:
             return {"data": [_model(model) for model in models.list_models(session)]}
 
@@ -36,12 +39,15 @@ class ModelViews(MethodView):
 class ModelByNameViews(MethodView):
     """One model."""
 
-    @problems(blp, 401, 403, 404, 503)
+    @problems(UNKNOWN_MODEL)
     @blp.doc(operationId="get_model")
     @require(Scope.READ)
-    @blp.response(200, schemas.ModelSchema, example=schemas.EXAMPLE)
+    @blp.response(200, schemas.ModelSchema, description="The model.", example=schemas.EXAMPLE)
     def get(self, model: str) -> dict[str, Any]:
-        """Read a model."""
+        """Read a model.
+
+        Tells the version that answers and what that takes.
+        """
         with open_session(services().database) as session:
             return _model(models.get_model(session, model))
 
@@ -50,12 +56,20 @@ class ModelByNameViews(MethodView):
 class ModelVersionViews(MethodView):
     """A model's versions."""
 
-    @problems(blp, 401, 403, 404, 503)
+    @problems(UNKNOWN_MODEL)
     @blp.doc(operationId="list_model_versions")
     @require(Scope.READ)
-    @blp.response(200, schemas.ModelVersionListSchema, example={"data": [schemas.VERSION_EXAMPLE]})
+    @blp.response(
+        200,
+        schemas.ModelVersionListSchema,
+        description="All versions of the model.",
+        example={"data": [schemas.VERSION_EXAMPLE]},
+    )
     def get(self, model: str) -> dict[str, Any]:
-        """List a model's versions, newest first."""
+        """List a model's versions.
+
+        Newest first. A version never changes; the model's `champion` says which one answers.
+        """
         with open_session(services().database) as session:
             return {"data": [_version(version) for version in models.list_versions(session, model)]}
 
@@ -64,12 +78,15 @@ class ModelVersionViews(MethodView):
 class ModelVersionByNumberViews(MethodView):
     """One version of a model."""
 
-    @problems(blp, 401, 403, 404, 503)
+    @problems(UNKNOWN_MODEL, UNKNOWN_VERSION, UNKNOWN_PATH)
     @blp.doc(operationId="get_model_version")
     @require(Scope.READ)
-    @blp.response(200, schemas.ModelVersionSchema, example=schemas.VERSION_EXAMPLE)
+    @blp.response(200, schemas.ModelVersionSchema, description="The version.", example=schemas.VERSION_EXAMPLE)
     def get(self, model: str, version: int) -> dict[str, Any]:
-        """Read one version of a model."""
+        """Read one version of a model.
+
+        Tells where it comes from, how it reads its input, and what was measured.
+        """
         with open_session(services().database) as session:
             return _version(models.get_version(session, model, version))
 

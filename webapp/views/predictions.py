@@ -15,9 +15,25 @@ from store.errors import PredictionStateError
 from store.predictions import PredictionFilter, get_prediction, list_predictions
 from store.replies import publish
 from webapp.auth import principal, require, visible_to
-from webapp.openapi import problems
+from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_row
+from webapp.problems import (
+    IDEMPOTENCY_KEY_REUSED,
+    INVALID_HEADER,
+    INVALID_INPUT,
+    INVALID_OPTION,
+    INVALID_PAGE,
+    MALFORMED_BODY,
+    PREDICTION_STATE,
+    TOO_LARGE,
+    UNKNOWN_MODEL,
+    UNKNOWN_PATH,
+    UNKNOWN_PREDICTION,
+    UNKNOWN_VERSION,
+    UNSUPPORTED_MEDIA_TYPE,
+    problems,
+)
 from webapp.requests import CREATE_BODY, create_prediction
 from webapp.responses import page, queued_response
 from webapp.services import services
@@ -30,15 +46,35 @@ blp = Blueprint("predictions", __name__, url_prefix="/v1", description="Ask a mo
 class PredictionCreateViews(MethodView):
     """Predictions of one model."""
 
-    @problems(blp, 400, 401, 403, 404, 409, 413, 415, 422, 503)
+    @problems(
+        MALFORMED_BODY,
+        INVALID_HEADER,
+        UNKNOWN_MODEL,
+        UNKNOWN_VERSION,
+        IDEMPOTENCY_KEY_REUSED,
+        TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        INVALID_OPTION,
+        INVALID_INPUT,
+    )
     @blp.alt_response(
-        202, schema=schemas.QueuedPredictionSchema, description="Accepted; not finished yet.", example=schemas.QUEUED_EXAMPLE
+        202,
+        schema=schemas.QueuedPredictionSchema,
+        description="Accepted; not finished yet.",
+        example=schemas.QUEUED_EXAMPLE,
+        headers=QUEUED_HEADERS | REPLAYED_HEADERS,
     )
     @blp.doc(operationId="create_prediction", requestBody=CREATE_BODY)
     @require(Scope.PREDICT)
-    @blp.arguments(schemas.PredictionQueryArgsSchema, location="query")
-    @blp.arguments(schemas.PredictionHeadersSchema, location="headers")
-    @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
+    @blp.arguments(schemas.PredictionQueryArgsSchema(), location="query")
+    @blp.arguments(schemas.PredictionHeadersSchema(), location="headers")
+    @blp.response(
+        200,
+        schemas.PredictionSchema,
+        description="The finished prediction.",
+        example=schemas.EXAMPLE,
+        headers=REPLAYED_HEADERS,
+    )
     def post(self, query: dict[str, Any], headers: dict[str, Any], model: str) -> dict[str, Any] | Response:
         """Ask a model.
 
@@ -46,22 +82,23 @@ class PredictionCreateViews(MethodView):
         way the prediction is stored before anything is answered. A finished prediction is not always a success:
         look at `status`.
         """
-        return create_prediction(
-            services(), request, principal(), model=model, query=query, headers=headers
-        )
+        return create_prediction(services(), request, principal(), model=model, query=query, headers=headers)
 
 
 @blp.route("/predictions")
 class PredictionViews(MethodView):
     """All predictions."""
 
-    @problems(blp, 401, 403, 404, 422, 503)
+    @problems(INVALID_PAGE)
     @blp.doc(operationId="list_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PredictionListQueryArgsSchema, location="query")
-    @blp.response(200, schemas.PredictionPageSchema, example={"data": [schemas.EXAMPLE], "next_cursor": None})
+    @blp.arguments(schemas.PredictionListQueryArgsSchema(), location="query")
+    @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any]) -> dict[str, Any]:
-        """List predictions, newest first."""
+        """List predictions.
+
+        Newest first, those of your key; an admin sees all.
+        """
         before, limit = query.pop("cursor"), query.pop("limit")
         with open_session(services().database) as session:
             rows = list_predictions(
@@ -74,13 +111,17 @@ class PredictionViews(MethodView):
 class PredictionByIdViews(MethodView):
     """One prediction."""
 
-    @problems(blp, 400, 401, 403, 404, 422, 503)
+    @problems(INVALID_HEADER, UNKNOWN_PREDICTION, UNKNOWN_PATH)
     @blp.alt_response(
-        202, schema=schemas.QueuedPredictionSchema, description="Not finished yet.", example=schemas.QUEUED_EXAMPLE
+        202,
+        schema=schemas.QueuedPredictionSchema,
+        description="Not finished yet.",
+        example=schemas.QUEUED_EXAMPLE,
+        headers=QUEUED_HEADERS,
     )
     @blp.doc(operationId="get_prediction")
     @require(Scope.READ)
-    @blp.arguments(schemas.WaitHeadersSchema, location="headers")
+    @blp.arguments(schemas.WaitHeadersSchema(), location="headers")
     @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
     def get(self, headers: dict[str, Any], prediction_id: UUID) -> dict[str, Any] | Response:
         """Read a prediction.
@@ -94,14 +135,11 @@ class PredictionByIdViews(MethodView):
 class PredictionCancelViews(MethodView):
     """Cancelling one prediction."""
 
-    @problems(blp, 401, 403, 404, 409, 503)
+    @problems(UNKNOWN_PREDICTION, UNKNOWN_PATH, PREDICTION_STATE)
     @blp.doc(operationId="cancel_prediction")
     @require(Scope.PREDICT)
     @blp.response(
-        200,
-        schemas.PredictionSchema,
-        description="The cancelled prediction.",
-        example={**schemas.EXAMPLE, "status": "canceled", "result": None},
+        200, schemas.PredictionSchema, description="The cancelled prediction.", example=schemas.CANCELED_EXAMPLE
     )
     def post(self, prediction_id: UUID) -> dict[str, Any]:
         """Cancel a prediction.

@@ -11,7 +11,7 @@ from store.database import open_session
 from store.stats import WINDOW_S, model_stats, queue_depths
 from store.workers import live_workers
 from webapp.auth import require
-from webapp.openapi import problems
+from webapp.problems import problems
 from webapp.services import services
 
 blp = Blueprint("status", __name__, url_prefix="/v1", description="Live figures, from Postgres and the workers.")
@@ -21,12 +21,15 @@ blp = Blueprint("status", __name__, url_prefix="/v1", description="Live figures,
 class StatsViews(MethodView):
     """Statistics."""
 
-    @problems(blp, 401, 403, 503)
+    @problems()
     @blp.doc(operationId="get_stats")
     @require(Scope.READ)
-    @blp.response(200, schemas.StatsSchema, example=schemas.STATS_EXAMPLE)
+    @blp.response(200, schemas.StatsSchema, description="The last minute.", example=schemas.STATS_EXAMPLE)
     def get(self) -> dict[str, Any]:
-        """Count what was accepted and finished in the last minute, by version."""
+        """Count what finished lately.
+
+        By version: the predictions that were accepted and finished in the last minute, and how long they took.
+        """
         with services().database.connect() as connection:
             return {"window_s": WINDOW_S, "models": model_stats(connection)}
 
@@ -35,12 +38,17 @@ class StatsViews(MethodView):
 class QueueViews(MethodView):
     """Queues."""
 
-    @problems(blp, 401, 403, 503)
+    @problems()
     @blp.doc(operationId="list_queues")
     @require(Scope.READ)
-    @blp.response(200, schemas.QueueListSchema, example=schemas.QUEUES_EXAMPLE)
+    @blp.response(
+        200, schemas.QueueListSchema, description="All open predictions, counted.", example=schemas.QUEUES_EXAMPLE
+    )
     def get(self) -> dict[str, Any]:
-        """List what waits and what runs, by version and priority."""
+        """List what waits and what runs.
+
+        By version and priority, of all keys.
+        """
         with services().database.connect() as connection:
             return {"data": queue_depths(connection)}
 
@@ -49,11 +57,14 @@ class QueueViews(MethodView):
 class WorkerViews(MethodView):
     """Workers."""
 
-    @problems(blp, 401, 403, 503)
+    @problems()
     @blp.doc(operationId="list_workers")
     @require(Scope.READ)
-    @blp.response(200, schemas.WorkerListSchema, example=schemas.WORKERS_EXAMPLE)
+    @blp.response(200, schemas.WorkerListSchema, description="All live workers.", example=schemas.WORKERS_EXAMPLE)
     def get(self) -> dict[str, Any]:
-        """List the worker processes that are alive, and what they have loaded."""
+        """List the workers.
+
+        Those that are alive, each with its device and what it has loaded.
+        """
         with open_session(services().database) as session:
             return {"data": live_workers(session)}

@@ -1,3 +1,4 @@
+import contextlib
 import struct
 import zlib
 
@@ -146,9 +147,10 @@ def test_a_truncated_jpeg_is_said_to_be_truncated(encode_image):
     assert _refusal(encode_image(noise, "JPEG")[:-500]).detail == "The image file is truncated."
 
 
-def test_a_damaged_file_is_refused(encode_image):
+@pytest.mark.parametrize("place", range(4, 32, 7))
+def test_a_damaged_file_is_refused(encode_image, place):
     data = bytearray(encode_image(Image.new("RGB", (64, 64), "red")))
-    data[data.index(b"IDAT") + 4] ^= 0xFF
+    data[data.index(b"IDAT") + place] ^= 0xFF
     assert "damaged" in _refusal(bytes(data)).detail
 
 
@@ -171,14 +173,12 @@ def test_a_webp_bomb_is_refused_by_its_header():
 
 
 def test_the_limit_can_be_lowered(encode_image):
-    with pytest.raises(InvalidInputError, match="at most 0.0001 megapixels"):
+    with pytest.raises(InvalidInputError, match=r"at most 0\.0001 megapixels"):
         decode_image(encode_image(Image.new("L", (11, 10))), max_pixels=100)
 
 
 def test_every_truncation_of_a_small_file_ends_in_a_refusal_or_an_image(encode_image):
     data = encode_image(Image.new("RGBA", (9, 9), "red"), "WEBP")
     for length in range(len(data)):
-        try:
+        with contextlib.suppress(InvalidInputError):
             assert decode_image(data[:length]).shape == (9, 9, 3)
-        except InvalidInputError as error:
-            assert error.detail

@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from ml.errors import WeightsError
-from ml.weights import dump_weights, load_weights, save_weights, sha256_hex, verify_checksum
+from ml.weights import (
+    dump_weights,
+    load_weights,
+    save_weights,
+    sha256_hex,
+    verify_checksum,
+)
 
 
 def _module():

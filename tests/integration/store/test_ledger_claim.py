@@ -1,0 +1,196 @@
+"""`store.ledger.claim`: which rows, in which order, and never to two workers."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from schemas.enums import Priority
+from store import ledger
+from tests.factories import VECTOR_CONFIG, Rows, add_model, autocommit, success
+
+
+def test_nothing_queued_is_nothing_claimed(rows: Rows) -> None:
+    assert rows.claim() == []
+
+
+def test_a_claimed_row_is_processing_under_the_claim(rows: Rows) -> None:
+    prediction_id = rows.add()
+
+    [claim] = rows.claim()
+
+    row = rows.get(prediction_id)
+    assert (row.status, row.attempt, row.fence) == ("processing", 1, claim.fence)
+    assert (row.worker_id, row.device) == (rows.worker_id, "cpu:0")
+
+
+def test_a_claim_has_a_budget_after_which_it_counts_as_hung(rows: Rows) -> None:
+    row = rows.get(rows.claim_one().id)
+
+    assert (row.attempt_deadline_at - row.started_at).total_seconds() == ledger.ATTEMPT_BUDGET_S
+
+
+def test_a_claim_carries_the_input(rows: Rows) -> None:
+    claim = rows.claim_one(input=[0.25, 1])
+
+    assert (claim.input, claim.input_sha256) == ([0.25, 1], None)
+
+
+def test_a_claim_carries_the_hash_of_a_stored_input(rows: Rows) -> None:
+    claim = rows.claim_one(input=None, input_sha256="ab" * 32)
+
+    assert (claim.input, claim.input_sha256) == (None, "ab" * 32)
+
+
+def test_a_claimed_row_is_not_claimed_again(rows: Rows) -> None:
+    rows.claim_one()
+
+    assert rows.claim() == []
+
+
+def test_the_limit_bounds_a_claim(rows: Rows) -> None:
+    rows.add_many(5)
+
+    assert [len(rows.claim(limit=3)), len(rows.claim(limit=3))] == [3, 2]
+
+
+def test_rows_of_one_priority_go_by_age(rows: Rows) -> None:
+    ids = [rows.add() for _ in range(3)]
+
+    assert [claim.id for claim in rows.claim()] == ids
+
+
+def test_the_urgent_goes_first(rows: Rows) -> None:
+    ids = {priority: rows.add(priority=priority) for priority in (Priority.BULK, Priority.NORMAL, Priority.INTERACTIVE)}
+
+    assert _claim_each(rows) == [ids[Priority.INTERACTIVE], ids[Priority.NORMAL], ids[Priority.BULK]]
+
+
+def test_a_bulk_row_that_waited_long_goes_before_a_young_interactive_one(rows: Rows) -> None:
+    young, old = rows.add(priority=Priority.INTERACTIVE), rows.add(priority=Priority.BULK)
+    rows.shift(old, "claim_order", -1)
+
+    assert _claim_each(rows) == [old, young]
+
+
+def test_a_claim_is_of_one_version(rows: Rows, session: Session) -> None:
+    other = Rows(rows.connection, add_model(session, "other"))
+    first, foreign, second = rows.add(), other.add(), rows.add()
+
+    assert [[claim.id for claim in rows.claim()] for _ in range(2)] == [[first, second], [foreign]]
+
+
+def test_a_claim_is_of_the_most_urgent_rows_version(rows: Rows, session: Session) -> None:
+    other = Rows(rows.connection, add_model(session, "other"))
+    rows.add()
+    urgent = other.add(priority=Priority.INTERACTIVE)
+
+    assert [claim.id for claim in rows.claim()] == [urgent]
+
+
+def test_a_claim_names_its_version(rows: Rows) -> None:
+    assert rows.claim_one().model_version_id == rows.version.model_version_id
+
+
+def test_the_versions_largest_batch_bounds_a_claim(rows: Rows, session: Session) -> None:
+    small = Rows(rows.connection, add_model(session, "small", max_batch=3))
+    small.add_many(5)
+
+    assert len(small.claim(limit=100)) == 3
+
+
+def test_a_version_that_names_no_largest_batch_is_bounded_by_the_limit(rows: Rows, session: Session) -> None:
+    config = {name: value for name, value in VECTOR_CONFIG.items() if name != "max_batch"}
+    unbounded = Rows(rows.connection, add_model(session, "unbounded", config=config))
+    unbounded.add_many(5)
+
+    assert len(unbounded.claim(limit=4)) == 4
+
+
+def test_a_row_past_its_deadline_is_passed_over(rows: Rows) -> None:
+    late, live = rows.add(deadline_ms=1000), rows.add(deadline_ms=1000)
+    rows.shift(late, "deadline_at", 0)
+
+    assert [claim.id for claim in rows.claim()] == [live]
+
+
+def test_a_cancelled_row_is_passed_over(rows: Rows) -> None:
+    ledger.cancel(rows.connection, rows.add())
+
+    assert rows.claim() == []
+
+
+def test_a_row_is_not_claimed_before_its_time(rows: Rows) -> None:
+    early = rows.add()
+    rows.shift(early, "run_after", 1)
+
+    assert rows.claim() == []
+
+
+def test_a_row_that_was_in_a_crash_runs_alone(rows: Rows) -> None:
+    suspect, *healthy = rows.add_many(3)
+    _blame(rows, suspect)
+
+    assert [len(rows.claim()) for _ in range(2)] == [1, 2]
+    assert rows.status(suspect) == "processing"
+
+
+def test_a_healthy_batch_leaves_a_suspect_row_behind(rows: Rows) -> None:
+    healthy, suspect, other = (rows.add() for _ in range(3))
+    _blame(rows, suspect)
+
+    assert [[claim.id for claim in rows.claim()] for _ in range(2)] == [[healthy, other], [suspect]]
+
+
+def test_the_fence_rises_within_a_claim_and_with_every_claim(rows: Rows) -> None:
+    rows.add_many(6)
+
+    fences = [claim.fence for _ in range(2) for claim in rows.claim(limit=3)]
+
+    assert len(set(fences)) == 6
+    assert max(fences[:3]) < min(fences[3:])
+
+
+def test_a_row_that_is_claimed_again_gets_a_higher_fence(rows: Rows) -> None:
+    first = rows.claim_one()
+    ledger.release(rows.connection, [first], keep_attempt=True)
+
+    [second] = rows.claim()
+
+    assert second.fence > first.fence
+
+
+def test_two_open_transactions_never_claim_the_same_row(database: Engine, committed: Rows) -> None:
+    ids = committed.add_many(4)
+    with database.connect() as one, database.connect() as two:
+        first = Rows(one, committed.version).claim(limit=2, worker_id=1)
+        second = Rows(two, committed.version).claim(limit=4, worker_id=2)
+
+    assert [claim.id for claim in first + second] == ids
+
+
+def test_four_claimers_take_each_row_exactly_once(database: Engine, committed: Rows) -> None:
+    ids = [each for _ in range(10) for each in committed.add_many(40)]
+
+    def claim_all(worker_id: int) -> list[UUID]:
+        taken: list[UUID] = []
+        with autocommit(database) as connection:
+            while claims := ledger.claim(connection, worker_id=worker_id, device="cpu:0", limit=7):
+                ledger.complete(connection, [success(claim) for claim in claims])
+                taken += [claim.id for claim in claims]
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [each for batch in pool.map(claim_all, range(1, 5)) for each in batch]
+
+    assert sorted(taken) == sorted(ids)
+    assert set(committed.statuses(ids)) == {"succeeded"}
+
+
+def _claim_each(rows: Rows) -> list[UUID]:
+    return [claim.id for _ in range(3) for claim in rows.claim(limit=1)]
+
+
+def _blame(rows: Rows, prediction_id: UUID) -> None:
+    rows.connection.execute(text("UPDATE predictions SET crash_count = 1 WHERE id = :id"), {"id": prediction_id})

@@ -1,0 +1,45 @@
+import json
+
+from click.testing import CliRunner
+
+from ml.bundles import read_bundle
+from ml.recipes.recipe import RecipeOptions
+from ml.train import main, train
+
+FILES = {"MODEL_CARD.md", "metrics.json", "model.json", "weights.safetensors"}
+
+
+def test_fashion_is_trained_and_written(tiny_fashion, tmp_path):
+    told = []
+    options = RecipeOptions(data=tiny_fashion, epochs=1, limit=8)
+    trained = train("fashion", tmp_path / "out", options, told.append)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert trained.metrics["train_items"] == 8
+    assert told[-1].step == told[-1].steps
+    assert read_bundle(tmp_path / "out").build().spec.labels == trained.predictor.spec.labels
+
+
+def test_the_command_trains_xor(tmp_path):
+    result = CliRunner().invoke(main, ["xor", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)])
+    assert result.exit_code == 0
+    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 2
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path):
+    for name in ("a", "b"):
+        train("xor", tmp_path / name, RecipeOptions(epochs=2, seed=3))
+    first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_the_command_fails_with_one_line_when_the_data_is_missing(tmp_path):
+    result = CliRunner().invoke(main, ["fashion", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "dataset-fashion-mnist" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_recipe_is_answered_with_the_known():
+    result = CliRunner().invoke(main, ["poetry"])
+    assert result.exit_code == 2
+    assert "fashion" in result.output

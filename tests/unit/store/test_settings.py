@@ -1,0 +1,74 @@
+"""`store.settings`: the environment of a process."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from store.errors import SettingsError
+from store.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHQUEUE_DATABASE_URL", "postgresql+psycopg2://db/torchqueue")
+    monkeypatch.setenv("TORCHQUEUE_REDIS_URL", "redis://cache:6379/0")
+    monkeypatch.setenv("TORCHQUEUE_VAR", str(tmp_path))
+
+
+def test_addresses_come_from_the_environment() -> None:
+    settings = Settings.from_env()
+
+    assert settings.database_url == "postgresql+psycopg2://db/torchqueue"
+    assert settings.redis_url == "redis://cache:6379/0"
+
+
+def test_objects_lie_in_the_var_folder_by_default(tmp_path: Path) -> None:
+    assert Settings.from_env().object_url == f"file://{tmp_path}/objects"
+
+
+def test_limits_have_defaults() -> None:
+    settings = Settings.from_env()
+
+    assert (settings.max_body_bytes, settings.max_pixels) == (12 * 1024 * 1024, 25_000_000)
+    assert settings.retention == timedelta(days=90)
+
+
+def test_a_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHQUEUE_RETENTION_DAYS", "7")
+
+    assert Settings.from_env().retention == timedelta(days=7)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("true", True), ("0", False)])
+def test_a_switch_can_be_set(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.setenv("TORCHQUEUE_METRICS_PUBLIC", value)
+
+    assert Settings.from_env().metrics_public is expected
+
+
+@pytest.mark.parametrize("name", ["TORCHQUEUE_DATABASE_URL", "TORCHQUEUE_REDIS_URL"])
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TORCHQUEUE_MAX_BODY_BYTES",
+        "TORCHQUEUE_MAX_PIXELS",
+        "TORCHQUEUE_RETENTION_DAYS",
+        "TORCHQUEUE_WEB_THREADS",
+        "TORCHQUEUE_FLOWER_PORT",
+        "TORCHQUEUE_METRICS_PUBLIC",
+        "TORCHQUEUE_LOG_LEVEL",
+    ],
+)
+def test_a_malformed_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "many")
+
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env()

@@ -1,0 +1,211 @@
+"""Which errors an operation may answer with, as the OpenAPI document tells it.
+
+How an error looks over HTTP is said once, in `webapp.errors`. Here each gets the sentence that serves as its example.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, UnprocessableEntity
+
+from schemas.problems import CONTENT_TYPE
+from store import errors as store
+from webapp import errors
+from webapp.auth import SCOPE_ATTRIBUTE
+from webapp.errors import HTTP_SLUGS, KINDS, RETRY_AFTER_S, Kind
+
+#: Carries what `problems` was given, for the document.
+PROBLEMS_ATTRIBUTE = "documented_problems"
+
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+
+DESCRIPTIONS = {
+    400: "The request is malformed; `detail` says where.",
+    401: "The API key is missing or not valid.",
+    403: "This caller may not do this.",
+    404: "There is no such thing, or it is another key's.",
+    409: "The state of the resource forbids it.",
+    413: "The body is too large.",
+    415: "The body's content type is none that is read, or none that this model takes.",
+    422: "The request is well formed, but cannot be answered; `field` names the part at fault.",
+    500: "A fault of ours. It was logged.",
+    503: "Not now: nothing was accepted; try again after `Retry-After` seconds.",
+}
+
+HEADERS: dict[int, dict[str, Any]] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "The scheme of the key.",
+            "schema": {"type": "string", "examples": ['Bearer realm="torchqueue"']},
+        }
+    },
+    503: {
+        "Retry-After": {
+            "description": "Seconds to wait.",
+            "schema": {"type": "integer", "minimum": 0, "examples": [RETRY_AFTER_S]},
+        }
+    },
+}
+
+# What `webapp.errors` answers to an exception that nobody foresaw.
+UNEXPECTED = Kind(500, "internal", "Internal Server Error")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """An error as an operation documents it.
+
+    Attributes:
+        name: Of the example, and within the name of the shared response.
+        error: What is raised; `webapp.errors` maps it to HTTP.
+        detail: The sentence of the example.
+        field: The part of the request at fault, where the error names one.
+    """
+
+    name: str
+    error: type[Exception]
+    detail: str
+    field: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """How `webapp.errors` answers it."""
+        if issubclass(self.error, HTTPException):
+            error = self.error()
+            assert error.code is not None, "only errors with a status are documented"
+            return Kind(error.code, HTTP_SLUGS[error.code], error.name)
+        return KINDS.get(self.error, UNEXPECTED)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """The whole document."""
+        kind = self.kind
+        detail = kind.detail or self.detail
+        found: dict[str, Any] = {"type": kind.slug, "title": kind.title, "status": kind.status, "detail": detail}
+        return found if self.field is None else found | {"field": self.field}
+
+
+MALFORMED_BODY = Problem(
+    name="MalformedBody", error=errors.MalformedBodyError, detail="the form has no file part named `file`"
+)
+INVALID_HEADER = Problem(
+    name="InvalidHeader",
+    error=errors.InvalidHeaderError,
+    detail="cannot read 'wait=soon' in Prefer; it reads `wait=10`, in seconds",
+)
+MISSING_KEY = Problem(
+    name="MissingKey",
+    error=errors.MissingKeyError,
+    detail="send your API key as `Authorization: Bearer <key>`; `torchqueue keys create` makes one",
+)
+INVALID_KEY = Problem(
+    name="InvalidKey", error=store.InvalidKeyError, detail="this API key is unknown, revoked or expired"
+)
+SCOPE_TOO_SMALL = Problem(
+    name="ScopeTooSmall",
+    error=errors.ScopeError,
+    detail="this key may not do this; it takes one with the scope 'admin'",
+)
+LOOPBACK_ONLY = Problem(
+    name="LoopbackOnly",
+    error=errors.ForbiddenAddressError,
+    detail="metrics answer on loopback only; TORCHQUEUE_METRICS_PUBLIC=1 opens them",
+)
+UNKNOWN_PATH = Problem(name="UnknownPath", error=NotFound, detail=errors.HTTP_DETAILS[404])
+UNKNOWN_MODEL = Problem(
+    name="UnknownModel", error=store.UnknownModelError, detail="there is no model 'fashon'; GET /v1/models lists them"
+)
+UNKNOWN_VERSION = Problem(
+    name="UnknownVersion",
+    error=store.UnknownVersionError,
+    detail="model 'fashion' has no version 9; GET /v1/models/fashion/versions lists them",
+)
+UNKNOWN_PREDICTION = Problem(
+    name="UnknownPrediction",
+    error=store.UnknownPredictionError,
+    detail="there is no prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
+)
+UNKNOWN_ITEM = Problem(
+    name="UnknownItem", error=store.UnknownItemError, detail="nothing is known of item '43' in catalog 'shop'"
+)
+PREDICTION_STATE = Problem(
+    name="PredictionState",
+    error=store.PredictionStateError,
+    detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is succeeded already",
+)
+IDEMPOTENCY_KEY_REUSED = Problem(
+    name="IdempotencyKeyReused",
+    error=store.IdempotencyConflictError,
+    detail="the idempotency key 'order-7' was used for another request; use a new key for a new request",
+)
+TOO_LARGE = Problem(
+    name="TooLarge",
+    error=RequestEntityTooLarge,
+    detail=RequestEntityTooLarge.description or "",
+)
+UNSUPPORTED_MEDIA_TYPE = Problem(
+    name="UnsupportedMediaType",
+    error=errors.UnsupportedMediaError,
+    detail="model 'xor' takes application/json: {\"input\": [numbers]}",
+)
+INVALID_OPTION = Problem(
+    name="InvalidOption",
+    error=UnprocessableEntity,
+    detail="priority: Must be one of: interactive, normal, bulk.",
+    field="priority",
+)
+INVALID_PAGE = Problem(
+    name="InvalidPage",
+    error=UnprocessableEntity,
+    detail="limit: Must be greater than or equal to 1 and less than or equal to 500.",
+    field="limit",
+)
+INVALID_INPUT = Problem(
+    name="InvalidInput", error=errors.InvalidInputError, detail="is no JPEG, PNG or WebP picture", field="input"
+)
+INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
+DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
+DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")
+NOT_READY = Problem(name="NotReady", error=errors.NotReadyError, detail="the database does not answer")
+
+# Checking a key takes the database where the key is not remembered.
+OF_GUARDED = (MISSING_KEY, INVALID_KEY, SCOPE_TOO_SMALL, DATABASE_UNAVAILABLE, DATABASE_BUSY)
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def problems(*documented: Problem) -> Callable[[View], View]:
+    """Document the errors of an operation, beside those that any has and those of any that needs a key.
+
+    Sets a mark for the document and does not wrap the view, so that it costs a request nothing.
+    """
+
+    def decorate(view: View) -> View:
+        setattr(view, PROBLEMS_ATTRIBUTE, documented)
+        return view
+
+    return decorate
+
+
+def problem_responses(view: Callable[..., Any]) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Tell the error responses of a view, by status, each with the name under which operations share it."""
+    guarded = OF_GUARDED if hasattr(view, SCOPE_ATTRIBUTE) else ()
+    by_status: dict[int, list[Problem]] = {}
+    for problem in (*guarded, *getattr(view, PROBLEMS_ATTRIBUTE, ()), INTERNAL):
+        by_status.setdefault(problem.kind.status, []).append(problem)
+    return {status: (_name(group), _response(status, group)) for status, group in by_status.items()}
+
+
+def _name(group: list[Problem]) -> str:
+    return "Or".join(problem.name for problem in group)
+
+
+def _response(status: int, group: list[Problem]) -> dict[str, Any]:
+    examples = {problem.name: {"value": problem.example} for problem in group}
+    response: dict[str, Any] = {"description": DESCRIPTIONS[status]}
+    if status in HEADERS:
+        response["headers"] = HEADERS[status]
+    return response | {"content": {CONTENT_TYPE: {"schema": PROBLEM_REFERENCE, "examples": examples}}}
