@@ -6,7 +6,7 @@
 #   TORCHQUEUE_IMAGE  Name of the image; default: torchqueue:latest, as in docker-compose.yml.
 #   BASE_IMAGE        Base to build on; default: the Dockerfile's own, or one made from Debian packages.
 #   DEBIAN_MIRROR     Where debootstrap downloads from; default: its own.
-#   STORAGE_DRIVER    buildah's storage; default: vfs.
+#   STORAGE_DRIVER    buildah's storage; default: its own choice, or vfs where that does not work.
 # pip's own variables, configuration and certificates are handed to the build as secrets, which no layer keeps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,8 +16,6 @@ DEBIAN_SUITE=bookworm
 DEBIAN_BASE="torchqueue-base:$DEBIAN_SUITE"
 TRY_PORT=18000
 
-# Works on every file system and inside containers; overlay is faster where it is to be had.
-export STORAGE_DRIVER="${STORAGE_DRIVER:-vfs}"
 # Without privileges or a runtime: buildah changes the root folder and shares the host's network.
 BUILDAH_RUN=(--isolation chroot --network host)
 
@@ -35,10 +33,20 @@ die() {
   exit 1
 }
 
+# buildah's own choice is overlay, which needs a kernel's leave that containers seldom have. vfs copies each layer in
+# full instead. buildah itself takes no notice of the variable.
+buildah() {
+  command buildah ${STORAGE_DRIVER:+--storage-driver "$STORAGE_DRIVER"} "$@"
+}
+
+choose_storage() {
+  if ! buildah images >/dev/null 2>&1; then STORAGE_DRIVER=vfs; fi
+}
+
 choose_builder() {
   if docker info >/dev/null 2>&1; then
     echo docker
-  elif command -v buildah >/dev/null; then
+  elif type -P buildah >/dev/null; then
     echo buildah
   else
     die "no Docker engine answers and buildah is missing; \`apt-get install buildah\` brings it"
@@ -107,7 +115,7 @@ build() {
     --build-arg "REVISION=$revision" "${secrets[@]}")
   case "$builder" in
     docker) DOCKER_BUILDKIT=1 docker build "${options[@]}" . ;;
-    # vfs stores a full copy for each layer, and torch with CUDA takes gigabytes: one layer.
+    # One layer: torch with CUDA takes gigabytes, and vfs would store them once for each layer.
     buildah) buildah build "${BUILDAH_RUN[@]}" --layers=false "${options[@]}" . ;;
   esac
 }
@@ -137,6 +145,7 @@ image_size() {
 }
 
 builder="$(choose_builder)"
+if [ "$builder" = buildah ]; then choose_storage; fi
 version="$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)"
 revision="$(git rev-parse HEAD 2>/dev/null || echo unknown)"
 base="${BASE_IMAGE:-$(default_base)}"

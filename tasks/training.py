@@ -58,7 +58,7 @@ def train(message: TrainModel, *, database: Database, objects: ObjectStore) -> i
 def register(app: Celery, database: Database, objects: ObjectStore) -> None:
     """Register the training task."""
 
-    @app.task(name=TaskName.TRAIN_MODEL)
+    @app.task(name=TaskName.TRAIN_MODEL, shared=False)
     def train_model(*, model: str, seed: int, epochs: int | None) -> None:
         """Train a model from nothing and register it as a new version."""
         train(TrainModel(model=model, seed=seed, epochs=epochs), database=database, objects=objects)

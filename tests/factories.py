@@ -2,8 +2,10 @@
 
 import io
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -62,14 +64,21 @@ def submission(version: ServedVersion, **changes: Any) -> Submission:
     return Submission(**fields | changes)
 
 
-def add_model(session: Session, name: str, *, config: Mapping[str, Any] | None = None, **changes: Any) -> ServedVersion:
+def add_model(
+    session: Session,
+    name: str,
+    *,
+    config: Mapping[str, Any] = VECTOR_CONFIG,
+    weights_sha256: str = "00" * 32,
+    **changes: Any,
+) -> ServedVersion:
     """Register and promote a model that takes vectors; its weights are nowhere. `changes` are of its configuration."""
     register_version(
         session,
         name=name,
         kind="classification",
-        config={**(config or VECTOR_CONFIG), **changes},
-        weights_sha256="00" * 32,
+        config={**config, **changes},
+        weights_sha256=weights_sha256,
         weights_bytes=1,
         metrics={},
         source="imported",
@@ -186,6 +195,12 @@ def clean(database: Engine) -> None:
     with autocommit(database) as connection:
         for statement in CLEANING:
             connection.execute(text(statement))
+
+
+def break_store(folder: Path) -> None:
+    """Make every access to an object store's folder fail, as a disk that is gone does."""
+    shutil.rmtree(folder)
+    folder.write_text("no folder any more")
 
 
 def picture(kind: str = "PNG", mode: str = "L", size: tuple[int, int] = (28, 28), **options: Any) -> bytes:

@@ -1,5 +1,7 @@
 """The application factory. Nothing connects before it is called; granian calls `serve` in each web process."""
 
+import sys
+
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
@@ -25,6 +27,12 @@ class CompactJson(DefaultJSONProvider):
 
     sort_keys = False
     compact = True
+
+
+# Threads that wait for the interpreter wake this often to ask for it. With the default of 5 ms, sixty waiting requests
+# make 12,000 wake-ups a second, a third of the process's time. No request computes for long, so nobody needs to be
+# interrupted.
+SWITCH_INTERVAL_S = 0.05
 
 
 def create_app(settings: Settings, services: Services | None = None) -> Flask:
@@ -60,6 +68,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
 
 def serve() -> Flask:
     """Build the application of one web process from its environment and start its threads."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     settings = Settings.from_env()
     configure_logging(settings.log_level, "web")
     return create_app(settings, Services(settings).start())

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from schemas.messages import RunPredictions
 from schemas.names import QueueName
 from store import ledger
+from store.database import HeldConnection
 from tasks.doorbell import Doorbell
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.tickets import Ticket
@@ -41,13 +42,13 @@ class Dispatcher:
     """Accepts submissions and sees to it that a worker hears of them.
 
     Args:
-        database: Durable, autocommit.
+        database: Durable; one connection is held.
         doorbell: Used by the submitter thread alone.
         live_queues: Tells the queues of the inference workers that are alive.
     """
 
     def __init__(self, database: Database, doorbell: Doorbell, live_queues: Callable[[], Sequence[str]]) -> None:
-        self._database = database
+        self._connection = HeldConnection(database)
         self._doorbell = doorbell
         self._live_queues = live_queues
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
@@ -101,7 +102,7 @@ class Dispatcher:
 
     def _commit(self, group: Sequence[Ticket]) -> None:
         try:
-            with self._database.connect() as connection:
+            with self._connection.use() as connection:
                 accepted = ledger.submit(connection, [ticket.submission for ticket in group])
         except SQLAlchemyError as error:
             self._refuse(group, error)

@@ -93,6 +93,9 @@ KINDS: dict[type[Exception], Kind] = {
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
     InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
+    store.ObjectsUnavailableError: Kind(
+        503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
+    ),
     DatabaseUnavailableError: UNAVAILABLE,
     NotReadyError: Kind(503, "not-ready", "Service Unavailable"),
     OperationalError: UNAVAILABLE,

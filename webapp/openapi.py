@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from apispec import APISpec, BasePlugin
@@ -124,9 +125,11 @@ class OperationPlugin(BasePlugin):
         self._spec = spec
 
     def path_helper(self, path: Any = None, operations: Any = None, parameters: Any = None, **kwargs: Any) -> None:
-        """Describe the parameters of a path."""
-        for parameter in parameters:
-            parameter.update(PATH_PARAMETERS[parameter["name"]])
+        """Describe the parameters of a path, and put them before each operation's own, where a reader expects them."""
+        described = [parameter | PATH_PARAMETERS[parameter["name"]] for parameter in parameters]
+        for operation in operations.values() if described else ():
+            operation["parameters"] = deepcopy(described) + operation.get("parameters", [])
+        parameters.clear()
 
     def operation_helper(self, path: Any = None, operations: Any = None, **kwargs: Any) -> None:
         """Complete the operations of a path."""
@@ -145,8 +148,9 @@ class OperationPlugin(BasePlugin):
             operation.update(ordered)
 
     def _view(self, rule: Rule, method: str) -> Callable[..., Any]:
-        view_class = self._app.view_functions[rule.endpoint].view_class  # type: ignore[attr-defined]  # All are classes.
-        view: Callable[..., Any] = getattr(view_class, method)
+        # All views of the API are classes.
+        routed: Any = self._app.view_functions[rule.endpoint]
+        view: Callable[..., Any] = getattr(routed.view_class, method)
         return view
 
     def _responses(self, documented: dict[Any, Any], view: Callable[..., Any]) -> dict[int, Any]:

@@ -47,7 +47,7 @@ class ReplyListener:
         on_finished: Callable[[Sequence[str]], None],
         on_idle: Callable[[Sequence[str]], None],
     ) -> None:
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._database = database
         self._channel = channel
         self._on_finished = on_finished

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ SNIPPET_LIMIT_S = 60
 #: Each package, and the folder that `sdk/generate.py` puts it into.
 FOLDERS = {"torchqueue_client": "python", "torchqueue_openapi": "openapi-generator"}
 
+UNKNOWN_MODEL = "there is no model 'fashon'; GET /v1/models lists them"
+
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,15 +36,18 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def generate(output: Path, *clients: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run `sdk/generate.py` with changes to the environment."""
+    command = [sys.executable, str(GENERATE), "--output", str(output), *clients]
+    environment = os.environ | changes
     return subprocess.run(
-        [sys.executable, str(GENERATE), "--output", str(output), *clients],
-        env=os.environ | changes, capture_output=True, text=True, timeout=GENERATE_LIMIT_S, check=False,
-    )  # fmt: skip
+        command, env=environment, capture_output=True, text=True, timeout=GENERATE_LIMIT_S, check=False
+    )
 
 
 def snippet(package: str, model: str) -> str:
     """Return the README's snippet that asks a model with a package."""
-    [found] = [code for code in SNIPPET.findall(README.read_text()) if f"from {package}" in code and f'"{model}"' in code]
+    [found] = [
+        code for code in SNIPPET.findall(README.read_text()) if f"from {package}" in code and f'"{model}"' in code
+    ]
     assert isinstance(found, str)
     return found
 
@@ -53,10 +59,10 @@ def run_snippet(code: str, folder: Path, stack: Any) -> str:
         "TORCHQUEUE_URL": stack.url,
         "TORCHQUEUE_KEY": stack.admin_key,
     }
+    command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SNIPPET_LIMIT_S, check=False,
-    )  # fmt: skip
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SNIPPET_LIMIT_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -67,11 +73,17 @@ def test_readme_snippet_prints_the_label(stack: Any, clients: Path, package: str
     assert run_snippet(snippet(package, model), clients / FOLDERS[package], stack) == label
 
 
-def test_problem_tells_the_reader_of_either_client_what_to_do(stack: Any, clients: Path) -> None:
-    photo = snippet("torchqueue_client", "fashion").replace('"fashion"', '"fashon"')
-    printed = photo.replace('prediction.result["label"]', "prediction.detail")
-    expected = "there is no model 'fashon'; GET /v1/models lists them"
-    assert run_snippet(printed, clients / FOLDERS["torchqueue_client"], stack) == expected
+def test_problem_is_returned_by_torchqueue_client(stack: Any, clients: Path) -> None:
+    code = snippet("torchqueue_client", "fashion").replace('"fashion"', '"fashon"')
+    code = code.replace('prediction.result["label"]', "prediction.detail")
+    assert run_snippet(code, clients / FOLDERS["torchqueue_client"], stack) == UNKNOWN_MODEL
+
+
+def test_problem_is_raised_by_torchqueue_openapi(stack: Any, clients: Path) -> None:
+    code = snippet("torchqueue_openapi", "fashion").replace('"fashion"', '"fashon"')
+    code = f"from torchqueue_openapi import ApiException\ntry:\n{indent(code, '    ')}\n"
+    code += "except ApiException as error:\n    print(error.data.detail)"
+    assert run_snippet(code, clients / FOLDERS["torchqueue_openapi"], stack) == UNKNOWN_MODEL
 
 
 def test_generator_without_java_says_what_to_install(tmp_path: Path) -> None:

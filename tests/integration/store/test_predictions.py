@@ -78,8 +78,9 @@ def test_a_cursor_goes_on_after_the_page_before(rows: Rows, session: Session) ->
 def test_a_list_can_be_of_one_model(rows: Rows, session: Session) -> None:
     other = Rows(rows.connection, add_model(session, "other"))
     rows.add()
+    wanted = other.add()
 
-    assert _list(session, PredictionFilter(model="other")) == [other.add()]
+    assert _list(session, PredictionFilter(model="other")) == [wanted]
 
 
 def test_a_list_of_an_unknown_model_is_empty(rows: Rows, session: Session) -> None:

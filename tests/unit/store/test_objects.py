@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import ObjectMissingError
+from store.errors import ObjectMissingError, ObjectsUnavailableError
 from store.objects import ObjectStore
+from tests.factories import break_store
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ def test_a_damaged_object_is_not_handed_out(objects: ObjectStore, tmp_path: Path
 
     with pytest.raises(ObjectMissingError, match=f"{digest} is damaged"):
         objects.get(digest)
+
+
+def test_a_store_that_cannot_be_read_says_so_in_one_line(objects: ObjectStore, tmp_path: Path) -> None:
+    digest = objects.put(b"picture")
+    break_store(tmp_path / "objects")
+
+    with pytest.raises(ObjectsUnavailableError, match=r"^the object store does not answer: .*Not a directory.*$"):
+        objects.get(digest)
+
+
+def test_a_store_that_cannot_be_written_says_so(objects: ObjectStore, tmp_path: Path) -> None:
+    break_store(tmp_path / "objects")
+
+    with pytest.raises(ObjectsUnavailableError):
+        objects.put(b"picture")
 
 
 def test_a_store_is_read_by_another_process_of_the_same_folder(objects: ObjectStore, tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+# Every habit of this project is a target here; CI calls only these.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Both stamps are files, so that an environment that is up to date costs nothing.
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+
+.PHONY: help up down test check lint types imports migrations-check spec-check bench sdk migration image lock format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+up: $(RUNTIME) ## Start everything on this machine; OPTIONS="--detach --port 8000 --workers 2"
+	$(BIN)/torchqueue up $(OPTIONS)
+
+down: $(RUNTIME) ## Drain and stop what `make up` started
+	$(BIN)/torchqueue down
+
+test: $(DEV) ## Run all tests with branch coverage; ARGS="tests/unit -x" for some
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
+
+check: lint types imports migrations-check spec-check ## Check style, types, imports, migrations and the OpenAPI document
+
+lint: $(DEV) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV) ## Repair style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV) ## Check types, strictly
+	$(BIN)/mypy
+
+imports: $(DEV) ## Check who imports whom
+	$(BIN)/lint-imports
+
+# Any URL does: `--sql` prints the statements and connects to nothing.
+migrations-check: $(DEV) ## Check that migrations take no dangerous locks
+	TORCHQUEUE_DATABASE_URL=postgresql+psycopg2:/// TORCHQUEUE_REDIS_URL=redis:// \
+	  $(BIN)/alembic upgrade head --sql 2>/dev/null | $(BIN)/squawk --config .squawk.toml
+
+spec-check: $(DEV) node_modules ## Check the OpenAPI document and its snapshot
+	$(BIN)/python -m webapp.spec --check
+	$(BIN)/openapi-spec-validator docs/openapi.json
+	npm run --silent lint-spec
+
+node_modules: package.json package-lock.json
+	npm ci --silent
+	@touch node_modules
+
+bench: $(DEV) ## Measure rate, latency and memory, and print them as a table
+	$(BIN)/python -m benchmarks.overhead
+
+sdk: $(DEV) ## Generate the client SDKs into sdk/
+	$(BIN)/python sdk/generate.py
+
+migration: $(DEV) ## Draft a migration from the tables; MESSAGE="add feedback"
+	@test -f var/stack.env || { echo "autogenerating compares with a database: run 'make up' first" >&2; exit 1; }
+	set -a; . var/stack.env; set +a; $(BIN)/alembic revision --autogenerate -m "$(MESSAGE)"
+
+image: ## Build the container image and try it
+	deploy/build-image.sh
+
+lock: $(DEV) ## Pin the requirements anew
+	deploy/lock-requirements.sh
+
+clean: ## Remove environments and caches, not var/
+	rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(RUNTIME): requirements/runtime.txt requirements/embedded.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("torchqueue needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/runtime.txt -r requirements/embedded.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	@touch $@

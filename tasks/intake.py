@@ -1,0 +1,158 @@
+"""The way of rows to the device: claim a batch of one version, fetch its inputs, decode them."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import structlog
+from sqlalchemy import Engine as Database
+
+from ml.engine import Engine
+from schemas.enums import ErrorCode
+from store import ledger
+from store.database import HeldConnection
+from store.errors import ObjectMissingError, ObjectsUnavailableError
+from store.ledger import Claim, Outcome
+from store.objects import ObjectStore
+from store.replies import publish
+from tasks.errors import ModelUnavailableError
+from tasks.life import WorkerLife
+from tasks.loader import ModelLoader
+
+log = structlog.get_logger()
+
+#: Rows in one claim, where the version's own `max_batch` is not less.
+CLAIM_LIMIT = 256
+
+#: A row that met a passing fault rests for so long before its next attempt.
+TRANSIENT_DELAY_S = 5.0
+
+# Pictures are fetched side by side: one read of a remote store costs more than decoding.
+FETCH_THREADS = 8
+
+MS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Claims of one model version, decoded and ready for the device."""
+
+    claims: Sequence[Claim]
+    key: tuple[str, int]
+    decoded: list[Any]
+    decode_ms: float
+
+
+class Intake:
+    """Prepares batches. Used by one thread at a time.
+
+    Args:
+        engine: Decodes.
+        loader: Brings a version onto the device when a row asks for it.
+        life: The lease under which claims are made.
+        database: Need not be durable: a claim that a crash undoes is a row that is still queued.
+        objects: Where stored inputs are.
+        replies: Where predictions that cannot be tried again are published.
+        device: Written into the rows.
+        fail: Stores outcomes of rows that never reach the device.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        loader: ModelLoader,
+        life: WorkerLife,
+        database: Database,
+        objects: ObjectStore,
+        replies: redis.Redis,
+        device: str,
+        fail: Callable[[Sequence[Outcome]], None],
+    ) -> None:
+        self._engine = engine
+        self._loader = loader
+        self._life = life
+        self._connection = HeldConnection(database)
+        self._objects = objects
+        self._replies = replies
+        self._device = device
+        self._fail = fail
+        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+
+    def take(self) -> Batch | None:
+        """Claim and decode the next batch. None: nothing waits, or our lease is in doubt."""
+        while self._life.is_valid():
+            with self._connection.use() as connection:
+                claims = ledger.claim(
+                    connection, worker_id=self._life.worker_id, device=self._device, limit=CLAIM_LIMIT
+                )
+            if not claims:
+                return None
+            batch = self._prepare_or_release(claims)
+            if batch is not None:
+                return batch
+        return None
+
+    def give_back(self, claims: Sequence[Claim]) -> None:
+        """Return claims untouched: none of their attempts is used up."""
+        with self._connection.use() as connection:
+            ledger.release(connection, claims, keep_attempt=True)
+
+    def put_off(self, claims: Sequence[Claim]) -> None:
+        """Let rows wait until a fault has passed; it uses up one of their attempts."""
+        with self._connection.use() as connection:
+            released = ledger.release(connection, claims, delay_s=TRANSIENT_DELAY_S, keep_attempt=False)
+        publish(self._replies, released.finished)
+
+    def _prepare_or_release(self, claims: Sequence[Claim]) -> Batch | None:
+        try:
+            return self._prepare(claims)
+        except ModelUnavailableError as error:
+            log.warning("model_unavailable", error=str(error), count=len(claims))
+            self._fail([_failure(claim, ErrorCode.MODEL_UNAVAILABLE, str(error)) for claim in claims])
+        except ObjectsUnavailableError as error:
+            log.warning("objects_unavailable", error=str(error), count=len(claims))
+            self.put_off(claims)
+        except Exception:
+            # Whatever it was: rows that are held by nobody's hand would hang until their budget is over.
+            self.put_off(claims)
+            raise
+        return None
+
+    def _prepare(self, claims: Sequence[Claim]) -> Batch:
+        version = self._loader.ensure(claims[0].model_version_id)
+        key = (version.model, version.number)
+        started = time.perf_counter()
+        payloads = self._fetch(claims)
+        missing = [
+            _failure(claim, ErrorCode.INPUT_MISSING, str(payload))
+            for claim, payload in zip(claims, payloads, strict=True)
+            if isinstance(payload, ObjectMissingError)
+        ]
+        if missing:
+            self._fail(missing)
+            gone = {outcome.claim.id for outcome in missing}
+            claims = [claim for claim in claims if claim.id not in gone]
+            payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
+        decoded = self._engine.decode(key, payloads)
+        return Batch(claims, key, list(decoded), (time.perf_counter() - started) * MS)
+
+    def _fetch(self, claims: Sequence[Claim]) -> list[Any]:
+        if all(claim.input_sha256 is None for claim in claims):
+            return [claim.input for claim in claims]
+        return list(self._fetchers.map(self._fetch_one, claims))
+
+    def _fetch_one(self, claim: Claim) -> Any:
+        if claim.input_sha256 is None:
+            return claim.input
+        try:
+            return self._objects.get(claim.input_sha256)
+        except ObjectMissingError as error:
+            return error
+
+
+def _failure(claim: Claim, code: ErrorCode, detail: str) -> Outcome:
+    return Outcome(claim=claim, error_code=code, error_detail=detail)

@@ -1,0 +1,63 @@
+"""`/docs` in a real browser, with the Content-Security-Policy that the service sends."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "samples" / "sneaker-02.jpg"
+
+ANSWER_LIMIT_MS = 20_000
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Open a page of the system's Chromium."""
+    chromium = shutil.which("chromium")
+    assert chromium is not None, "this test needs Chromium: install e.g. Debian's chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page()
+        browser.close()
+
+
+def document() -> dict[str, Any]:
+    """Read the snapshot of the document."""
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_docs_show_every_operation_without_another_host_or_a_complaint(stack: Any, page: Page) -> None:
+    requested: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{stack.url}/docs")
+    page.wait_for_selector(".opblock")
+    for operation in page.locator(".opblock-summary-control").all():
+        operation.click()
+    shown = [label.inner_text() for label in page.locator(".opblock-summary-operation-id").all()]
+    assert shown == [each["operationId"] for item in document()["paths"].values() for each in item.values()]
+    assert [url for url in requested if not url.startswith((f"{stack.url}/", "data:"))] == []
+    assert complaints == []
+
+
+def test_photo_is_classified_from_the_docs(stack: Any, page: Page) -> None:
+    page.goto(f"{stack.url}/docs")
+    page.click(".btn.authorize")
+    page.fill(".modal-ux input", stack.admin_key)
+    page.click(".modal-ux .modal-btn.auth.authorize")
+    page.click(".modal-ux .btn-done")
+    operation = page.locator("#operations-predictions-create_prediction")
+    operation.locator(".opblock-summary-control").click()
+    operation.locator("input[type=file]").set_input_files(PHOTO)
+    operation.locator("button.execute").click()
+    answer = operation.locator(".live-responses-table .highlight-code code").first
+    answer.wait_for(timeout=ANSWER_LIMIT_MS)
+    assert json.loads(answer.inner_text())["result"]["label"] == "Sneaker"

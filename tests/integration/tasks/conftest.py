@@ -1,0 +1,74 @@
+"""One device with real models on it, and workers that claim from real rows."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import Engine as Database
+
+from ml.engine import Engine
+from schemas.enums import WorkerRole
+from store.objects import ObjectStore
+from tasks.drainer import Drainer
+from tasks.life import WorkerLife
+from tasks.loader import ModelLoader
+from tests.factories import Rows
+
+DEVICE = "cpu:0"
+QUEUE = "inference-cpu-0"
+
+MakeDrainer = Callable[..., Drainer]
+
+
+@pytest.fixture(scope="package")
+def engine() -> Iterator[Engine]:
+    """The device, with the models that tests before loaded."""
+    engine = Engine(DEVICE)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:
+    """A registered worker whose lease holds; its row is removed with the rows of the test."""
+    life = make_life(database)
+    life.begin()
+    yield life
+    life.end()
+
+
+@pytest.fixture
+def make_drainer(
+    engine: Engine, life: WorkerLife, database: Database, objects: ObjectStore, valkey: redis.Redis
+) -> MakeDrainer:
+    """Make a drainer; arguments replace its collaborators."""
+
+    def make(**changes: Any) -> Drainer:
+        device = changes.get("engine", engine)
+        collaborators = {
+            "engine": device,
+            "loader": ModelLoader(device, database, objects),
+            "life": life,
+            "claims_database": database,
+            "results_database": database,
+            "objects": objects,
+            "replies": valkey,
+            "device": DEVICE,
+            "queues": [QUEUE],
+        }
+        return Drainer(**collaborators | changes)
+
+    return make
+
+
+@pytest.fixture
+def drainer(make_drainer: MakeDrainer) -> Drainer:
+    """A drainer of the shared device."""
+    return make_drainer()
+
+
+def make_life(database: Database, **changes: Any) -> WorkerLife:
+    """Make a life that has not begun."""
+    fields: dict[str, Any] = {"name": "cpu-0@here", "role": WorkerRole.INFERENCE, "device": DEVICE, "queue": QUEUE}
+    return WorkerLife(database, held=lambda: ["xor/1"], **fields | changes)

@@ -1,0 +1,304 @@
+"""`tasks.drainer`: from queued rows to committed answers, with a real network on real rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine as Database
+from sqlalchemy import text
+
+from ml.engine import Decoded, Engine, Key, Outcome
+from schemas.messages import PredictionFinished
+from schemas.names import IDLE_CHANNEL
+from store import ledger
+from store.database import create_database, open_session
+from store.models import ServedVersion
+from store.objects import ObjectStore
+from store.settings import Settings
+from tasks.drainer import Drainer
+from tests.factories import Rows, add_model, break_store, picture
+from tests.integration.tasks.conftest import DEVICE, QUEUE, MakeDrainer, make_life
+from tests.running import SAMPLES, wait_until
+
+HEARD_S = 5.0
+
+TABLE = {(0.0, 0.0): "0", (0.0, 1.0): "1", (1.0, 0.0): "1", (1.0, 1.0): "0"}
+
+
+class InterruptedEngine(Engine):
+    """The real engine, with something happening while it computes its first batch."""
+
+    def __init__(self, interrupt: Callable[[], object]) -> None:
+        super().__init__(DEVICE)
+        self._interrupts: Iterator[Callable[[], object]] = iter([interrupt])
+
+    def compute(self, key: Key, decoded: Sequence[Decoded]) -> list[Outcome]:
+        for interrupt in self._interrupts:
+            interrupt()
+        return super().compute(key, decoded)
+
+
+@pytest.fixture
+def photo(committed: Rows, fashion: ServedVersion) -> Rows:
+    """Rows of the model that takes pictures."""
+    return Rows(committed.connection, fashion)
+
+
+@pytest.fixture
+def broken_store(tmp_path: Path) -> ObjectStore:
+    """An object store whose disk is gone."""
+    objects = ObjectStore(f"file://{tmp_path / 'objects'}")
+    break_store(tmp_path / "objects")
+    return objects
+
+
+def test_everything_that_waits_is_answered(drainer: Drainer, committed: Rows) -> None:
+    asked = {committed.add(input=list(numbers)): label for numbers, label in TABLE.items()}
+
+    assert drainer.drain() is False
+
+    assert {each: committed.get(each).result["label"] for each in asked} == asked
+
+
+def test_an_answer_says_where_it_was_computed_and_how_long_it_took(drainer: Drainer, committed: Rows) -> None:
+    prediction_id = committed.add()
+
+    drainer.drain()
+
+    row = committed.get(prediction_id)
+    assert (row.status, row.device) == ("succeeded", DEVICE)
+    assert row.decode_ms >= 0 and row.compute_ms > 0
+
+
+def test_more_rows_than_a_batch_are_answered(drainer: Drainer, committed: Rows) -> None:
+    ids = committed.add_many(600)
+
+    drainer.drain()
+
+    assert set(committed.statuses(ids)) == {"succeeded"}
+
+
+def test_nothing_waiting_is_nothing_done(drainer: Drainer) -> None:
+    assert drainer.drain() is False
+
+
+def test_a_stored_photo_is_answered(drainer: Drainer, photo: Rows, objects: ObjectStore) -> None:
+    prediction_id = photo.add(input=None, input_sha256=objects.put((SAMPLES / "sandal-01.png").read_bytes()))
+
+    drainer.drain()
+
+    assert photo.get(prediction_id).result["label"] == "Sandal"
+
+
+def test_rows_of_several_models_are_answered(
+    drainer: Drainer, committed: Rows, photo: Rows, objects: ObjectStore
+) -> None:
+    ids = [committed.add(), photo.add(input=None, input_sha256=objects.put(picture())), committed.add()]
+
+    drainer.drain()
+
+    assert committed.statuses(ids) == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("bad", ["nonsense", [1, 2, 3], [1, None], {"a": 1}, [1e39, 0]])
+def test_one_bad_input_of_many_fails_alone(drainer: Drainer, committed: Rows, bad: object) -> None:
+    before, broken, after = committed.add(), committed.add(input=bad), committed.add()
+
+    drainer.drain()
+
+    assert committed.statuses([before, broken, after]) == ["succeeded", "failed", "succeeded"]
+    assert committed.get(broken).error_code == "invalid_input"
+
+
+def test_a_damaged_photo_fails_alone(drainer: Drainer, photo: Rows, objects: ObjectStore) -> None:
+    good, bad = (photo.add(input=None, input_sha256=objects.put(data)) for data in (picture(), picture()[:200]))
+
+    drainer.drain()
+
+    assert photo.statuses([good, bad]) == ["succeeded", "failed"]
+    assert photo.get(bad).error_code == "invalid_input"
+
+
+def test_a_stored_input_that_is_gone_fails_alone(drainer: Drainer, photo: Rows, objects: ObjectStore) -> None:
+    good, gone = (photo.add(input=None, input_sha256=digest) for digest in (objects.put(picture()), "ab" * 32))
+
+    drainer.drain()
+
+    assert photo.statuses([good, gone]) == ["succeeded", "failed"]
+    assert photo.get(gone).error_code == "input_missing"
+
+
+def test_a_batch_whose_inputs_are_all_gone_fails(drainer: Drainer, photo: Rows) -> None:
+    ids = photo.add_many(2, input=None, input_sha256="ab" * 32)
+
+    drainer.drain()
+
+    assert photo.statuses(ids) == ["failed", "failed"]
+
+
+def test_rows_wait_while_the_object_store_is_away(make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows) -> None:
+    prediction_id = photo.add(input=None, input_sha256="ab" * 32)
+
+    make_drainer(objects=broken_store).drain()
+
+    row = photo.get(prediction_id)
+    assert (row.status, row.attempt, row.run_after > row.created_at) == ("queued", 1, True)
+
+
+def test_rows_fail_when_the_object_store_stays_away(make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows) -> None:
+    prediction_id = photo.add(input=None, input_sha256="ab" * 32)
+    drainer = make_drainer(objects=broken_store)
+
+    for _ in range(ledger.MAX_ATTEMPTS):
+        photo.shift(prediction_id, "run_after", 0)
+        drainer.drain()
+
+    assert photo.get(prediction_id).error_code == "attempts_exhausted"
+
+
+def test_a_version_whose_weights_are_gone_fails_its_rows_alone(
+    drainer: Drainer, committed: Rows, database: Database
+) -> None:
+    with open_session(database) as session:
+        broken = Rows(committed.connection, add_model(session, "broken"))
+    ids = [broken.add(), committed.add()]
+
+    drainer.drain()
+
+    assert committed.statuses(ids) == ["failed", "succeeded"]
+    row = committed.get(ids[0])
+    assert row.error_code == "model_unavailable"
+    assert "broken version 1 cannot be loaded" in row.error_detail
+
+
+def test_a_drain_ends_at_its_bound_and_says_that_rows_may_be_left(
+    drainer: Drainer, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.drainer.DRAIN_BOUND_S", 0.0)
+    first, *rest = (committed.add_many(256), committed.add_many(44))
+
+    assert drainer.drain() is True
+
+    assert set(committed.statuses(first)) == {"succeeded"}
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in rest[0]] == [("queued", 0)] * 44
+
+
+def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    first, rest = committed.add_many(256), committed.add_many(44)
+    drainer = make_drainer(engine=InterruptedEngine(lambda: drainer.stop()))
+
+    assert drainer.drain() is False
+
+    assert set(committed.statuses(first)) == {"succeeded"}
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
+
+
+def test_a_worker_that_was_stopped_claims_no_more(drainer: Drainer, committed: Rows) -> None:
+    prediction_id = committed.add()
+    drainer.stop()
+
+    drainer.drain()
+
+    assert committed.status(prediction_id) == "queued"
+
+
+def test_a_worker_whose_lease_does_not_hold_claims_nothing(
+    make_drainer: MakeDrainer, committed: Rows, database: Database
+) -> None:
+    prediction_id = committed.add()
+
+    make_drainer(life=make_life(database)).drain()
+
+    assert committed.status(prediction_id) == "queued"
+
+
+def test_the_result_of_a_row_that_was_cancelled_meanwhile_is_dropped(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    canceled, other = committed.add_many(2)
+    drainer = make_drainer(engine=InterruptedEngine(lambda: ledger.cancel(committed.connection, canceled)))
+
+    drainer.drain()
+
+    assert committed.statuses([canceled, other]) == ["canceled", "succeeded"]
+
+
+def test_the_result_of_a_row_that_another_worker_took_over_is_dropped(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    prediction_id = committed.add()
+    interrupted = InterruptedEngine(lambda: _take_over(committed))
+
+    make_drainer(engine=interrupted).drain()
+
+    row = committed.get(prediction_id)
+    assert (row.status, row.attempt, row.result) == ("processing", 2, None)
+
+
+def test_results_wait_while_postgres_is_away(
+    make_drainer: MakeDrainer, committed: Rows, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.drainer.RETRY_S", 0.0)
+    results = create_database(settings.database_url, application="results", pool_size=1)
+    results.connect().close()
+    prediction_id = committed.add()
+
+    make_drainer(engine=InterruptedEngine(lambda: _cut_off(committed)), results_database=results).drain()
+
+    assert committed.status(prediction_id) == "succeeded"
+    results.dispose()
+
+
+def test_the_process_that_waits_is_told(drainer: Drainer, committed: Rows, valkey: redis.Redis) -> None:
+    pubsub = _subscribe(valkey, "web-1")
+    prediction_id = committed.add(reply_channel="web-1")
+
+    drainer.drain()
+
+    [event] = PredictionFinished.load_many(_hear(pubsub))
+    assert (event.id, event.status) == (str(prediction_id), "succeeded")
+    pubsub.close()
+
+
+def test_a_worker_that_finds_nothing_left_says_so(drainer: Drainer, valkey: redis.Redis) -> None:
+    pubsub = _subscribe(valkey, IDLE_CHANNEL)
+
+    drainer.drain()
+
+    assert _hear(pubsub) == f'["{QUEUE}"]'.encode()
+    pubsub.close()
+
+
+def _take_over(rows: Rows) -> None:
+    """Another worker takes up all that is held, as after a lease that ran out."""
+    rows.connection.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+    ledger.reap(rows.connection)
+    assert rows.claim()
+
+
+def _cut_off(rows: Rows) -> None:
+    """End the connection that results are written with, as a restart of Postgres does."""
+    ended = text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'results'")
+    assert rows.connection.execute(ended).scalar_one()
+
+
+def _subscribe(valkey: redis.Redis, channel: str) -> redis.client.PubSub:
+    pubsub = valkey.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe(channel)
+    wait_until(lambda: bool(valkey.pubsub_numsub(channel)[0][1]), HEARD_S)
+    return pubsub
+
+
+def _hear(pubsub: redis.client.PubSub) -> bytes:
+    messages: list[bytes] = []
+
+    def heard() -> bool:
+        message = pubsub.get_message()
+        messages.extend([] if message is None else [message["data"]])
+        return bool(messages)
+
+    wait_until(heard, HEARD_S)
+    return messages[0]
