@@ -32,9 +32,6 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
-# Flower shows what workers do from their events.
-worker_send_task_events = True
-
 # Events that nobody reads (no Flower) must not fill Valkey.
 event_queue_ttl = 5.0
 event_queue_expires = 60.0

@@ -10,9 +10,9 @@ from typing import Any, Self
 class RunPredictions:
     """The doorbell: rows wait for this model version. The ids are for the reader; the worker claims from Postgres."""
 
+    prediction_ids: list[str]
     model: str
     version: int
-    prediction_ids: list[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -193,7 +193,7 @@ class PredictionHeadersSchema(WaitHeadersSchema):
     idempotency_key = fields.String(
         data_key="Idempotency-Key",
         load_default=None,
-        validate=validate.Length(min=1, max=NAME_LENGTH),
+        validate=NAME,
         metadata={"description": "The same key within 7 days is the same prediction, however often it is sent."},
     )
 

@@ -19,7 +19,7 @@ def register(app: Celery, drainer: Drainer, doorbell: Doorbell, queue: str) -> N
     """
 
     @app.task(name=TaskName.RUN_PREDICTIONS, shared=False)
-    def run_predictions(*, model: str, version: int, prediction_ids: list[str]) -> None:
+    def run_predictions(*, prediction_ids: list[str], model: str, version: int) -> None:
         """Drain the queue. The arguments are for the reader: what waits is claimed from Postgres."""
         if drainer.drain():
             doorbell.ring(queue, RunPredictions(model=model, version=version, prediction_ids=prediction_ids))

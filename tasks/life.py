@@ -72,6 +72,9 @@ class WorkerLife:
     def end(self, reason: str = "drained") -> None:
         """Stop renewing and say that nothing is held any more."""
         self._stop.set()
+        if self._thread.ident is None:
+            # Stopped before it was ready: there is no row to end.
+            return
         self._thread.join()
         with self._database.begin() as connection:
             end_worker(connection, self._worker_id, reason)

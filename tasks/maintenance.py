@@ -94,11 +94,12 @@ class Maintenance:
 
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
-    app.task(name=TaskName.REAP_LEASES, shared=False)(maintenance.reap_leases)
-    app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False)(maintenance.expire_predictions)
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
-    app.task(name=TaskName.RING_STRANDED, shared=False)(maintenance.ring_stranded)
+    # Three jobs a second would push the predictions off Flower's page.
+    app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
+    app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
+    app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)
 
 
 def _try_lock(connection: Connection) -> bool:

@@ -35,7 +35,8 @@ class SafetyPoll:
     def stop(self) -> None:
         """End after the current look."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         since_look_s = 0.0
@@ -52,6 +53,10 @@ class SafetyPoll:
         except SQLAlchemyError as error:
             # Postgres is away; the next look tries again.
             log.warning("safety_poll_failed", error=str(error))
+        except (
+            Exception
+        ):  # The thread must outlive any fault, or rows whose doorbell was lost would be found by nobody.
+            log.exception("safety_poll_fault")
 
     def _broker_answers(self) -> bool:
         try:

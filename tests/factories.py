@@ -39,12 +39,9 @@ VECTOR_CONFIG: dict[str, Any] = {
     "max_batch": 3,
 }
 
-# Rows that tests commit, in an order in which no reference is left hanging.
-CLEANING = (
-    "DELETE FROM predictions",
-    "DELETE FROM items",
-    "DELETE FROM idempotency_keys",
-    "DELETE FROM workers",
+# In an order in which no reference is left hanging.
+CLEAN_ROWS = ("DELETE FROM predictions", "DELETE FROM items", "DELETE FROM idempotency_keys")
+CLEAN_MODELS = (
     "UPDATE models SET champion_id = (SELECT id FROM model_versions WHERE model_id = models.id AND source = 'bundled')",
     "DELETE FROM model_versions WHERE source <> 'bundled'",
     "DELETE FROM models WHERE champion_id IS NULL",
@@ -151,9 +148,7 @@ class Rows:
 
     def get(self, prediction_id: UUID) -> Row[Any]:
         """Read a row."""
-        return self.connection.execute(
-            text("SELECT * FROM predictions WHERE id = :id"), {"id": prediction_id}
-        ).one()
+        return self.connection.execute(text("SELECT * FROM predictions WHERE id = :id"), {"id": prediction_id}).one()
 
     def status(self, prediction_id: UUID) -> str:
         """Read a row's status."""
@@ -190,11 +185,14 @@ def autocommit(database: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def clean_rows(database: Engine) -> None:
+    """Remove the predictions that tests committed, and what came with them."""
+    _execute(database, *CLEAN_ROWS)
+
+
 def clean(database: Engine) -> None:
-    """Remove what tests committed, except keys and the bundled models."""
-    with autocommit(database) as connection:
-        for statement in CLEANING:
-            connection.execute(text(statement))
+    """Remove all that tests committed, except keys and the bundled models."""
+    _execute(database, *CLEAN_ROWS, "DELETE FROM workers", *CLEAN_MODELS)
 
 
 def break_store(folder: Path) -> None:
@@ -209,3 +207,9 @@ def picture(kind: str = "PNG", mode: str = "L", size: tuple[int, int] = (28, 28)
     buffer = io.BytesIO()
     Image.frombytes(mode, size, raw).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _execute(database: Engine, *statements: str) -> None:
+    with autocommit(database) as connection:
+        for statement in statements:
+            connection.execute(text(statement))

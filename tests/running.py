@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import httpx
 import psutil
-from sqlalchemy import Engine
+from dotenv import dotenv_values
+from sqlalchemy import Engine, NullPool, create_engine
 
 from stack.embedded import free_port
 from stack.state import StackState, read_state
-from store.database import create_database
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
@@ -56,11 +56,17 @@ class RunningStack:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHQUEUE_")}
         output = (var_dir / "up.log").open("wb")
         process = subprocess.Popen(
-            [*command, f"--flower-port={flower_port}"], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            [*command, f"--flower-port={flower_port}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             wait_until(lambda: _is_ready(var_dir, process), START_TIMEOUT_S)
-            yield cls(var_dir, port, flower_port, process)
+            running = cls(var_dir, port, flower_port, process)
+            with running.client:
+                yield running
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(STOP_TIMEOUT_S)
@@ -86,9 +92,7 @@ class RunningStack:
     def wait_for(self, name: str, *, other_than: int) -> None:
         """Wait until a process was started again and is ready."""
         wait_until(
-            lambda: any(
-                p.name == name and p.state == "ready" and p.pid != other_than for p in self.state.processes
-            ),
+            lambda: any(p.name == name and p.state == "ready" and p.pid != other_than for p in self.state.processes),
             START_TIMEOUT_S,
         )
 
@@ -119,10 +123,19 @@ class RunningStack:
         headers = {"Content-Type": "application/octet-stream", **options.pop("headers", {})}
         return self.predict("fashion", content=(SAMPLES / name).read_bytes(), headers=headers, **options)
 
+    @property
+    def flower_auth(self) -> tuple[str, str]:
+        """User and password of its Flower."""
+        return "admin", (self.var_dir / "flower.password").read_text().strip()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables under which its servers are reached."""
+        return {name: value or "" for name, value in dotenv_values(self.var_dir / "stack.env").items()}
+
     def open_database(self) -> Engine:
         """Connect to its Postgres."""
-        variables = dict(line.split("=", 1) for line in (self.var_dir / "stack.env").read_text().splitlines())
-        return create_database(variables["TORCHQUEUE_DATABASE_URL"].strip("'"), application="tests")
+        return create_engine(self.settings["TORCHQUEUE_DATABASE_URL"], poolclass=NullPool)
 
 
 def sample_labels() -> dict[str, str]:

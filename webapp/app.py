@@ -2,8 +2,9 @@
 
 import sys
 
-from flask import Flask
+from flask import Flask, request
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.exceptions import NotFound
 
 from store.logs import configure_logging
 from store.settings import Settings
@@ -61,6 +62,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
         api.register_blueprint(blueprint)
     register_docs(app)
     register_metrics(app)
+    app.before_request(_refuse_nul)
     register_headers(app)
     register_error_handlers(app)
     return app
@@ -72,3 +74,9 @@ def serve() -> Flask:
     settings = Settings.from_env()
     configure_logging(settings.log_level, "web")
     return create_app(settings, Services(settings).start())
+
+
+def _refuse_nul() -> None:
+    """Postgres' text cannot hold a NUL character, and its driver fails on one: no path with it leads anywhere."""
+    if "\0" in request.path:
+        raise NotFound

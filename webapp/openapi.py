@@ -124,17 +124,17 @@ class OperationPlugin(BasePlugin):
         """Remember the document, for the responses that operations share."""
         self._spec = spec
 
-    def path_helper(self, path: Any = None, operations: Any = None, parameters: Any = None, **kwargs: Any) -> None:
+    def path_helper(self, *, operations: Any, parameters: Any, **_: Any) -> None:  # type: ignore[override]  # By name.
         """Describe the parameters of a path, and put them before each operation's own, where a reader expects them."""
         described = [parameter | PATH_PARAMETERS[parameter["name"]] for parameter in parameters]
         for operation in operations.values() if described else ():
             operation["parameters"] = deepcopy(described) + operation.get("parameters", [])
         parameters.clear()
 
-    def operation_helper(self, path: Any = None, operations: Any = None, **kwargs: Any) -> None:
+    def operation_helper(self, *, operations: Any, rule: Rule, **_: Any) -> None:  # type: ignore[override]  # By name.
         """Complete the operations of a path."""
         for method, operation in operations.items():
-            view = self._view(kwargs["rule"], method)
+            view = self._view(rule, method)
             scope = getattr(view, SCOPE_ATTRIBUTE, None)
             operation["security"] = [] if scope is None else [{KEY_SCHEME: [scope.value]}]
             described = SOFT_BREAK.sub(" ", operation["description"])

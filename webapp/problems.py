@@ -169,6 +169,7 @@ INVALID_INPUT = Problem(
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")
+OBJECTS_UNAVAILABLE = Problem(name="ObjectsUnavailable", error=store.ObjectsUnavailableError, detail="")
 NOT_READY = Problem(name="NotReady", error=errors.NotReadyError, detail="the database does not answer")
 
 # Checking a key takes the database where the key is not remembered.

@@ -1,29 +1,27 @@
 """`/docs` in a real browser, with the Content-Security-Policy that the service sends."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
+
+from tests.running import SAMPLES, RunningStack
 
 ROOT = Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "samples" / "sneaker-02.jpg"
+PHOTO = SAMPLES / "sneaker-02.jpg"
 
 ANSWER_LIMIT_MS = 20_000
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """Open a page of the system's Chromium."""
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "this test needs Chromium: install e.g. Debian's chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser.new_page()
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    """Open a fresh page."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()
 
 
 def document() -> dict[str, Any]:
@@ -32,7 +30,7 @@ def document() -> dict[str, Any]:
     return found
 
 
-def test_docs_show_every_operation_without_another_host_or_a_complaint(stack: Any, page: Page) -> None:
+def test_docs_show_every_operation_without_another_host_or_a_complaint(stack: RunningStack, page: Page) -> None:
     requested: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
@@ -48,7 +46,7 @@ def test_docs_show_every_operation_without_another_host_or_a_complaint(stack: An
     assert complaints == []
 
 
-def test_photo_is_classified_from_the_docs(stack: Any, page: Page) -> None:
+def test_photo_is_classified_from_the_docs(stack: RunningStack, page: Page) -> None:
     page.goto(f"{stack.url}/docs")
     page.click(".btn.authorize")
     page.fill(".modal-ux input", stack.admin_key)

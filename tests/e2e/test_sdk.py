@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import indent
-from typing import Any
 
 import pytest
+
+from tests.running import RunningStack
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = ROOT / "sdk" / "generate.py"
@@ -52,7 +53,7 @@ def snippet(package: str, model: str) -> str:
     return found
 
 
-def run_snippet(code: str, folder: Path, stack: Any) -> str:
+def run_snippet(code: str, folder: Path, stack: RunningStack) -> str:
     """Run a snippet as a user would, every warning an error; what it prints."""
     environment = os.environ | {
         "PYTHONPATH": str(folder),
@@ -69,17 +70,19 @@ def run_snippet(code: str, folder: Path, stack: Any) -> str:
 
 @pytest.mark.parametrize("package", FOLDERS)
 @pytest.mark.parametrize(("model", "label"), [("fashion", "Sneaker"), ("xor", "1")])
-def test_readme_snippet_prints_the_label(stack: Any, clients: Path, package: str, model: str, label: str) -> None:
+def test_readme_snippet_prints_the_label(
+    stack: RunningStack, clients: Path, package: str, model: str, label: str
+) -> None:
     assert run_snippet(snippet(package, model), clients / FOLDERS[package], stack) == label
 
 
-def test_problem_is_returned_by_torchqueue_client(stack: Any, clients: Path) -> None:
+def test_problem_is_returned_by_torchqueue_client(stack: RunningStack, clients: Path) -> None:
     code = snippet("torchqueue_client", "fashion").replace('"fashion"', '"fashon"')
     code = code.replace('prediction.result["label"]', "prediction.detail")
     assert run_snippet(code, clients / FOLDERS["torchqueue_client"], stack) == UNKNOWN_MODEL
 
 
-def test_problem_is_raised_by_torchqueue_openapi(stack: Any, clients: Path) -> None:
+def test_problem_is_raised_by_torchqueue_openapi(stack: RunningStack, clients: Path) -> None:
     code = snippet("torchqueue_openapi", "fashion").replace('"fashion"', '"fashon"')
     code = f"from torchqueue_openapi import ApiException\ntry:\n{indent(code, '    ')}\n"
     code += "except ApiException as error:\n    print(error.data.detail)"

@@ -25,6 +25,7 @@ from webapp.problems import (
     INVALID_OPTION,
     INVALID_PAGE,
     MALFORMED_BODY,
+    OBJECTS_UNAVAILABLE,
     PREDICTION_STATE,
     TOO_LARGE,
     UNKNOWN_MODEL,
@@ -56,6 +57,7 @@ class PredictionCreateViews(MethodView):
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_OPTION,
         INVALID_INPUT,
+        OBJECTS_UNAVAILABLE,
     )
     @blp.alt_response(
         202,

@@ -37,7 +37,9 @@ def test_a_stored_file_is_kept_by_its_hash(rows: Rows) -> None:
     assert (row.input, row.input_sha256, row.input_bytes) == (None, "ab" * 32, 7)
 
 
-@pytest.mark.parametrize(("priority", "delay_s"), [(Priority.INTERACTIVE, 0), (Priority.NORMAL, 10), (Priority.BULK, 600)])
+@pytest.mark.parametrize(
+    ("priority", "delay_s"), [(Priority.INTERACTIVE, 0), (Priority.NORMAL, 10), (Priority.BULK, 600)]
+)
 def test_the_priority_sets_how_long_younger_rows_may_overtake(rows: Rows, priority: Priority, delay_s: float) -> None:
     row = rows.get(rows.add(priority=priority))
 

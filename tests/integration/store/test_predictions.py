@@ -162,9 +162,7 @@ def _list(session: Session, chosen: PredictionFilter = ALL, **changes: Any) -> l
 
 
 def _list_item(session: Session, before: UUID | None = None) -> list[UUID]:
-    found = list_item_predictions(
-        session, catalog="shop", external_id="42", api_key_id=TENANT, before=before, limit=50
-    )
+    found = list_item_predictions(session, catalog="shop", external_id="42", api_key_id=TENANT, before=before, limit=50)
     return [row.id for row in found]
 
 

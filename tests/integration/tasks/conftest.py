@@ -41,8 +41,9 @@ def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:
 @pytest.fixture
 def make_drainer(
     engine: Engine, life: WorkerLife, database: Database, objects: ObjectStore, valkey: redis.Redis
-) -> MakeDrainer:
+) -> Iterator[MakeDrainer]:
     """Make a drainer; arguments replace its collaborators."""
+    made: list[Drainer] = []
 
     def make(**changes: Any) -> Drainer:
         device = changes.get("engine", engine)
@@ -57,9 +58,14 @@ def make_drainer(
             "device": DEVICE,
             "queues": [QUEUE],
         }
-        return Drainer(**collaborators | changes)
+        made.append(Drainer(**collaborators | changes))
+        return made[-1]
 
-    return make
+    yield make
+    for drainer in made:
+        # A process keeps these for its life; here they would use up the pool.
+        drainer._intake._connection.close()
+        drainer._completion._connection.close()
 
 
 @pytest.fixture

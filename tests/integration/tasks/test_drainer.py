@@ -9,6 +9,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
 from ml.engine import Decoded, Engine, Key, Outcome
+from ml.errors import DeviceLostError
 from schemas.messages import PredictionFinished
 from schemas.names import IDLE_CHANNEL
 from store import ledger
@@ -16,7 +17,8 @@ from store.database import create_database, open_session
 from store.models import ServedVersion
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks.drainer import Drainer
+from tasks.drainer import EXIT_DEVICE_LOST, Drainer
+from tasks.intake import CLAIM_LIMIT
 from tests.factories import Rows, add_model, break_store, picture
 from tests.integration.tasks.conftest import DEVICE, QUEUE, MakeDrainer, make_life
 from tests.running import SAMPLES, wait_until
@@ -137,7 +139,9 @@ def test_a_batch_whose_inputs_are_all_gone_fails(drainer: Drainer, photo: Rows) 
     assert photo.statuses(ids) == ["failed", "failed"]
 
 
-def test_rows_wait_while_the_object_store_is_away(make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows) -> None:
+def test_rows_wait_while_the_object_store_is_away(
+    make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows
+) -> None:
     prediction_id = photo.add(input=None, input_sha256="ab" * 32)
 
     make_drainer(objects=broken_store).drain()
@@ -146,7 +150,9 @@ def test_rows_wait_while_the_object_store_is_away(make_drainer: MakeDrainer, bro
     assert (row.status, row.attempt, row.run_after > row.created_at) == ("queued", 1, True)
 
 
-def test_rows_fail_when_the_object_store_stays_away(make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows) -> None:
+def test_rows_fail_when_the_object_store_stays_away(
+    make_drainer: MakeDrainer, broken_store: ObjectStore, photo: Rows
+) -> None:
     prediction_id = photo.add(input=None, input_sha256="ab" * 32)
     drainer = make_drainer(objects=broken_store)
 
@@ -176,18 +182,18 @@ def test_a_drain_ends_at_its_bound_and_says_that_rows_may_be_left(
     drainer: Drainer, committed: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.drainer.DRAIN_BOUND_S", 0.0)
-    first, *rest = (committed.add_many(256), committed.add_many(44))
+    first, rest = committed.add_many(CLAIM_LIMIT), committed.add_many(44)
 
     assert drainer.drain() is True
 
     assert set(committed.statuses(first)) == {"succeeded"}
-    assert [(committed.get(each).status, committed.get(each).attempt) for each in rest[0]] == [("queued", 0)] * 44
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
 
 
 def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
     make_drainer: MakeDrainer, committed: Rows
 ) -> None:
-    first, rest = committed.add_many(256), committed.add_many(44)
+    first, rest = committed.add_many(CLAIM_LIMIT), committed.add_many(44)
     drainer = make_drainer(engine=InterruptedEngine(lambda: drainer.stop()))
 
     assert drainer.drain() is False
@@ -241,7 +247,7 @@ def test_the_result_of_a_row_that_another_worker_took_over_is_dropped(
 def test_results_wait_while_postgres_is_away(
     make_drainer: MakeDrainer, committed: Rows, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.drainer.RETRY_S", 0.0)
+    monkeypatch.setattr("tasks.completion.RETRY_S", 0.0)
     results = create_database(settings.database_url, application="results", pool_size=1)
     results.connect().close()
     prediction_id = committed.add()
@@ -250,6 +256,27 @@ def test_results_wait_while_postgres_is_away(
 
     assert committed.status(prediction_id) == "succeeded"
     results.dispose()
+
+
+def test_rows_of_a_batch_that_fails_whole_wait_and_do_not_hang(make_drainer: MakeDrainer, committed: Rows) -> None:
+    ids = committed.add_many(CLAIM_LIMIT + 1)
+
+    with pytest.raises(ZeroDivisionError):
+        make_drainer(engine=InterruptedEngine(lambda: 1 / 0)).drain()
+
+    assert set(committed.statuses(ids)) == {"queued"}
+
+
+def test_a_worker_whose_device_is_lost_gives_everything_back_and_ends(
+    make_drainer: MakeDrainer, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os._exit", _exit)
+    ids = committed.add_many(CLAIM_LIMIT + 1)
+
+    with pytest.raises(SystemExit, match=str(EXIT_DEVICE_LOST)):
+        make_drainer(engine=InterruptedEngine(_lose_device)).drain()
+
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in ids] == [("queued", 0)] * len(ids)
 
 
 def test_the_process_that_waits_is_told(drainer: Drainer, committed: Rows, valkey: redis.Redis) -> None:
@@ -270,6 +297,14 @@ def test_a_worker_that_finds_nothing_left_says_so(drainer: Drainer, valkey: redi
 
     assert _hear(pubsub) == f'["{QUEUE}"]'.encode()
     pubsub.close()
+
+
+def _exit(status: int) -> None:
+    raise SystemExit(status)
+
+
+def _lose_device() -> None:
+    raise DeviceLostError("the context is broken")
 
 
 def _take_over(rows: Rows) -> None:

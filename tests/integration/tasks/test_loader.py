@@ -56,16 +56,16 @@ def test_a_champion_that_cannot_be_loaded_is_told_and_stops_no_other(loader: Mod
     assert loader.held() == ["fashion/1", "xor/1"]
 
 
-def test_weights_that_are_no_weights_are_refused(
-    loader: ModelLoader, database: Database, objects: ObjectStore
-) -> None:
+def test_weights_that_are_no_weights_are_refused(loader: ModelLoader, database: Database, objects: ObjectStore) -> None:
     version = _register(database, "broken", objects.put(b"no tensors"))
 
     with pytest.raises(ModelUnavailableError, match="broken version 1 cannot be loaded"):
         loader.ensure(version.model_version_id)
 
 
-@pytest.mark.parametrize("changes", [{"arch": "nope"}, {"kind": "nope"}, {"labels": []}, {"arch_options": {"hidden": [9]}}])
+@pytest.mark.parametrize(
+    "changes", [{"arch": "nope"}, {"kind": "nope"}, {"labels": ["0", "1", "2"]}, {"arch_options": {"hidden": [9]}}]
+)
 def test_weights_that_do_not_fit_their_configuration_are_refused(
     loader: ModelLoader, database: Database, xor: ServedVersion, changes: dict[str, object]
 ) -> None:

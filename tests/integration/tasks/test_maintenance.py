@@ -121,7 +121,9 @@ def test_partitions_that_are_missing_are_made(maintenance: Maintenance, database
         assert partition_names(connection) == before
 
 
-def test_partitions_past_their_retention_are_dropped(database: Database, valkey: redis.Redis, settings: Settings) -> None:
+def test_partitions_past_their_retention_are_dropped(
+    database: Database, valkey: redis.Redis, settings: Settings
+) -> None:
     keeps_nothing = Maintenance(database, valkey, Doorbell(settings.redis_url), timedelta(0))
     with database.begin() as connection:
         before = partition_names(connection)

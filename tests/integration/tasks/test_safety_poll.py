@@ -7,6 +7,7 @@ import redis
 from sqlalchemy.exc import OperationalError
 
 from stack.embedded import free_port
+from store.replies import connect_redis
 from tasks.drainer import Drainer
 from tasks.safety_poll import SafetyPoll
 from tests.factories import Rows
@@ -94,7 +95,9 @@ def test_a_poll_drains_until_nothing_is_left(start_poll: StartPoll, away: redis.
     assert looks.count >= 3
 
 
-@pytest.mark.parametrize("fault", [OperationalError("SELECT 1", {}, Exception("away")), RuntimeError("a fault of ours")])
+@pytest.mark.parametrize(
+    "fault", [OperationalError("SELECT 1", {}, Exception("away")), RuntimeError("a fault of ours")]
+)
 def test_a_poll_outlives_a_drain_that_fails(start_poll: StartPoll, away: redis.Redis, fault: Exception) -> None:
     looks = Looks(fault)
 
@@ -110,4 +113,4 @@ def test_a_poll_that_never_started_can_be_stopped(valkey: redis.Redis) -> None:
 @pytest.fixture
 def away() -> redis.Redis:
     """A client of a broker that is not there."""
-    return redis.Redis(port=free_port())
+    return connect_redis(f"redis://127.0.0.1:{free_port()}/0")

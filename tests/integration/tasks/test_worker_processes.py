@@ -36,7 +36,13 @@ class ReadyWorker:
         self._while_ready = while_ready
 
     def __call__(
-        self, app: Celery, *, queues: Sequence[str], on_ready: Callable[[], None], on_stopping: Callable[[], None], **_: Any
+        self,
+        app: Celery,
+        *,
+        queues: Sequence[str],
+        on_ready: Callable[[], None],
+        on_stopping: Callable[[], None],
+        **_: Any,
     ) -> None:
         self.queues = queues
         self.tasks = {name for name in app.tasks if not name.startswith("celery.")}
@@ -77,7 +83,9 @@ def test_a_role_consumes_its_queues(run: Run, role: WorkerRole) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_worker_is_registered_while_it_runs_and_drained_at_its_end(run: Run, database: Database, role: WorkerRole) -> None:
+def test_a_worker_is_registered_while_it_runs_and_drained_at_its_end(
+    run: Run, database: Database, role: WorkerRole
+) -> None:
     seen: list[Worker] = []
     worker = ReadyWorker(lambda: seen.extend(_workers(database)))
 
@@ -104,11 +112,16 @@ def test_an_inference_worker_holds_the_champions_when_it_is_ready(run: Run, data
     assert held == [["fashion/1", "xor/1"]]
 
 
-def test_an_inference_worker_finds_rows_that_nobody_rang_for(run: Run, committed: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inference_worker_finds_rows_that_nobody_rang_for(
+    run: Run, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tasks.safety_poll.HEALTHY_S", 0.0)
     prediction_id = committed.add()
 
-    run(inference_worker, ReadyWorker(lambda: wait_until(lambda: committed.status(prediction_id) == "succeeded", ANSWER_S)))
+    run(
+        inference_worker,
+        ReadyWorker(lambda: wait_until(lambda: committed.status(prediction_id) == "succeeded", ANSWER_S)),
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)

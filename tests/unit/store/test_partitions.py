@@ -62,6 +62,8 @@ def test_the_last_year_has_a_least_id() -> None:
     assert least_id(datetime(9999, 12, 31, tzinfo=UTC)).int < 1 << 128
 
 
-@pytest.mark.parametrize("name", ["predictions", "predictions_p2026w4", "predictions_p2026w471", "xpredictions_p2026w47"])
+@pytest.mark.parametrize(
+    "name", ["predictions", "predictions_p2026w4", "predictions_p2026w471", "xpredictions_p2026w47"]
+)
 def test_other_tables_are_no_partitions(name: str) -> None:
     assert not is_partition_name(name)

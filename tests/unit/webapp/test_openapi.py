@@ -20,10 +20,11 @@ from webapp import spec
 from webapp.app import create_app
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.docs import DOCS_PATH
+from webapp.errors import KINDS
 from webapp.problems import INTERNAL
 from webapp.spec import RENEW, SETTINGS, SNAPSHOT, read_document, render_document
 
-LINT = SNAPSHOT.parent / "lint"
+ROOT = SNAPSHOT.parent.parent
 
 DOCUMENT = read_document()
 
@@ -135,13 +136,12 @@ def test_document_is_valid_openapi() -> None:
     validate(DOCUMENT)
 
 
-@pytest.mark.skipif(not (LINT / "node_modules").exists(), reason="`npm ci --prefix docs/lint` installs the linter")
+@pytest.mark.skipif(not (ROOT / "node_modules").exists(), reason="`npm ci` installs the linter")
 def test_document_has_no_lint() -> None:
     npm = shutil.which("npm")
-    assert npm is not None, "docs/lint/node_modules is there, but npm is not"
-    done = subprocess.run(
-        [npm, "run", "--silent", "--prefix", str(LINT), "lint-spec"], capture_output=True, text=True, check=False
-    )
+    assert npm is not None, "node_modules is there, but npm is not"
+    command = [npm, "run", "--silent", "lint-spec"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -200,6 +200,17 @@ def test_every_error_is_a_problem_document_with_its_status(operation: Operation)
     for status, content_type, media_type in errors:
         assert content_type == CONTENT_TYPE
         assert {example["status"] for example in examples(media_type)} == {status}
+
+
+def test_every_kind_of_error_is_documented_somewhere() -> None:
+    documented = {
+        example["type"]
+        for operation in OPERATIONS
+        for _, content_type, media_type in answers(operation)
+        for example in examples(media_type)
+        if content_type == CONTENT_TYPE
+    }
+    assert {kind.slug for kind in KINDS.values()} <= documented
 
 
 @every_operation

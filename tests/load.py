@@ -1,0 +1,84 @@
+"""A crowd of clients, and the check that every accepted prediction ended once and rightly."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+
+import httpx
+from sqlalchemy import text
+
+from tests.running import RunningStack, wait_until
+
+INPUTS = ((0, 0), (0, 1), (1, 0), (1, 1))
+END_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Crowd:
+    """What the clients sent and were told.
+
+    Attributes:
+        accepted: Inputs by the id that a 2xx answer named.
+        refused: Status codes of all other answers.
+    """
+
+    stack: RunningStack
+    accepted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    refused: list[int] = field(default_factory=list)
+
+    def send(self, client: httpx.Client, pair: tuple[int, int], prefer: str) -> None:
+        """Ask once and note the answer. A connection that breaks was told nothing, so it proves nothing."""
+        response = client.post("/v1/models/xor/predictions", json={"input": pair}, headers={"Prefer": prefer})
+        if response.is_success:
+            self.accepted[response.json()["id"]] = pair
+        else:
+            self.refused.append(response.status_code)
+
+    def assert_each_ended_once_and_rightly(self) -> None:
+        """Wait for the end of all that was accepted, then compare with what the database holds."""
+        wait_until(lambda: self._open() == 0, END_TIMEOUT_S)
+        with self.stack.open_database().connect() as connection:
+            found = connection.execute(
+                text(
+                    "SELECT CAST(id AS text), status, result ->> 'label' FROM predictions WHERE id = ANY(CAST(:ids AS uuid[]))"
+                ),
+                {"ids": list(self.accepted)},
+            ).all()
+        expected = {(id_, "succeeded", str(int(a != b))) for id_, (a, b) in self.accepted.items()}
+        assert {tuple(row) for row in found} == expected
+        assert len(found) == len(self.accepted)
+
+    def _open(self) -> int:
+        with self.stack.open_database().connect() as connection:
+            return int(
+                connection.execute(
+                    text("SELECT count(*) FROM predictions WHERE status IN ('queued', 'processing')")
+                ).scalar_one()
+            )
+
+
+@contextmanager
+def crowd(stack: RunningStack, *, clients: int = 8, prefer: str = "wait=30") -> Iterator[Crowd]:
+    """Let clients ask as fast as they can while the block runs."""
+    people = Crowd(stack)
+    stopping = threading.Event()
+
+    def ask() -> None:
+        headers = {"Authorization": f"Bearer {stack.admin_key}"}
+        with httpx.Client(base_url=stack.url, headers=headers, timeout=60.0) as client:
+            for pair in cycle(INPUTS):
+                if stopping.is_set():
+                    return
+                people.send(client, pair, prefer)
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield people
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
