@@ -30,9 +30,13 @@ FINISHED_CHANNEL = "torchqueue:finished"
 IDLE_CHANNEL = "torchqueue:idle"
 
 
-def inference_queue(device_slug: str) -> str:
-    """Name the queue that only the worker of one device consumes, e.g. `inference-cuda-0`."""
-    return f"{QueueName.INFERENCE}-{device_slug}"
+def inference_queue(node: str) -> str:
+    """Name the queue that only the worker of one device consumes, e.g. `inference-cuda-0@host`.
+
+    Args:
+        node: The worker's Celery node name; it holds the host, since every machine has a first device.
+    """
+    return f"{QueueName.INFERENCE}-{node}"
 
 
 def reply_channel(process_id: str) -> str:

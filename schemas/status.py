@@ -35,7 +35,7 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "name": "cuda-0@host",
             "role": "inference",
             "device": "cuda:0",
-            "queue": "inference-cuda-0",
+            "queue": "inference-cuda-0@host",
             "models": ["fashion/1"],
             "started_at": "2026-11-20T12:00:00.000000+00:00",
             "lease_expires_at": "2026-11-20T12:00:08.000000+00:00",

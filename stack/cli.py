@@ -1,6 +1,9 @@
 """The `torchqueue` command. Each group of commands has a file in `stack/commands/`."""
 
+import logging
+
 import click
+import structlog
 
 from stack.commands.keys import keys
 from stack.commands.models import models
@@ -16,6 +19,8 @@ from webapp.version import VERSION
 @click.version_option(VERSION, prog_name="torchqueue")
 def main() -> None:
     """Run PyTorch models behind an HTTP API that never loses a job."""
+    # A command answers in its own words; what our libraries log is for the processes that it starts.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 for command in (up, down, status, logs, predict, train, models, keys, openapi):

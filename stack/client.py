@@ -27,10 +27,9 @@ class ApiClient:
     """
 
     def __init__(self, var_dir: Path) -> None:
-        key = (var_dir / ADMIN_KEY_FILE).read_text().strip() if (var_dir / ADMIN_KEY_FILE).exists() else ""
-        self._client = httpx.Client(
-            base_url=read_state(var_dir).url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S
-        )
+        key_file = var_dir / ADMIN_KEY_FILE
+        headers = {"Authorization": f"Bearer {key_file.read_text().strip()}"} if key_file.exists() else {}
+        self._client = httpx.Client(base_url=read_state(var_dir).url, headers=headers, timeout=TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self

@@ -2,11 +2,12 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 from celery.worker.consumer import Consumer
+from kombu import Exchange, Queue
 
 #: Events for Flower are sent together, this often.
 EVENT_FLUSH_S = 0.2
@@ -44,6 +45,8 @@ def run_worker(
     *,
     node: str,
     queues: Sequence[str],
+    acknowledges: bool,
+    pool: Literal["solo", "threads"],
     concurrency: int,
     on_ready: Callable[[], None],
     on_stopping: Callable[[], None],
@@ -54,7 +57,9 @@ def run_worker(
         app: Application with its tasks registered.
         node: Celery node name.
         queues: What to consume.
-        concurrency: Tasks at once, as threads: CUDA does not survive a fork.
+        acknowledges: False for doorbells: nothing hangs on one, and each would cost two more round trips to the broker.
+        pool: `solo` runs tasks in the thread that consumes, `threads` beside it; never a fork, which CUDA does not survive.
+        concurrency: Tasks at once.
         on_ready: Called when consuming has begun.
         on_stopping: Called when the shutdown was asked for, before running tasks are waited for.
     """
@@ -67,13 +72,15 @@ def run_worker(
         on_stopping()
 
     app.conf.worker_consumer = PatientConsumer
+    app.conf.task_queues = [
+        Queue(name, Exchange(name, type="direct"), routing_key=name, no_ack=not acknowledges) for name in queues
+    ]
     worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(stopping, weak=False)
     arguments = [
         "worker",
         f"--hostname={node}",
-        f"--queues={','.join(queues)}",
-        "--pool=threads",
+        f"--pool={pool}",
         f"--concurrency={concurrency}",
         # Workers need no word from each other; with many of them these stall the start.
         "--without-mingle",

@@ -2,7 +2,8 @@
 
 Three threads make a pipeline: while the device computes batch k, batch k+1 is claimed and decoded, and the
 results of batch k-1 are committed. A batch is whatever waits at that moment: the device never idles for a
-fuller one.
+fuller one. A network so small that it computes faster than a claim takes gains nothing from that: its batches
+go through one thread, one step after the other.
 """
 
 import os
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 #: A task ends after so long even under load, so that Flower shows runtimes and messages do not pile up.
 DRAIN_BOUND_S = 1.0
+
+#: A version whose last batch computed faster than a claim takes is not pipelined.
+PIPELINE_ABOVE_MS = 3.0
 
 #: What the process exits with when its device is lost (EX_SOFTWARE of sysexits.h); the supervisor starts another.
 EXIT_DEVICE_LOST = 70
@@ -83,6 +87,7 @@ class Drainer:
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="complete")
         self._completing: list[Future[None]] = []
+        self._compute_ms: dict[tuple[str, int], float] = {}
 
     def drain(self) -> bool:
         """Run batches until nothing is left or the bound is reached.
@@ -110,8 +115,9 @@ class Drainer:
         self._stopping.set()
 
     def _run(self, batch: Batch) -> Batch | None:
-        """Compute one batch while the next is prepared. Returns the next."""
-        following = self._ahead.submit(self._take)
+        """Compute one batch and return the next, which is prepared meanwhile when there is time for it."""
+        pipelined = self._compute_ms.get(batch.key, 0.0) > PIPELINE_ABOVE_MS
+        following = self._ahead.submit(self._take) if pipelined else None
         try:
             outcomes = self._compute(batch)
         except DeviceLostError as error:
@@ -123,6 +129,10 @@ class Drainer:
             # Whatever it was: rows that are held by nobody's hand would hang until their budget is over.
             self._release(batch, following, self._intake.put_off)
             raise
+        if following is None:
+            self._settle()
+            self._completion.finish(outcomes)
+            return self._take()
         self._completing.append(self._behind.submit(self._completion.finish, outcomes))
         return following.result()
 
@@ -133,6 +143,7 @@ class Drainer:
         started = time.perf_counter()
         computed = self._engine.compute(batch.key, batch.decoded)
         compute_ms = (time.perf_counter() - started) * MS
+        self._compute_ms[batch.key] = compute_ms
         return [
             _outcome(claim, each, batch.decode_ms, compute_ms)
             for claim, each in zip(batch.claims, computed, strict=True)
@@ -149,8 +160,10 @@ class Drainer:
             completion.result()
 
     @staticmethod
-    def _release(batch: Batch, following: Future[Batch | None], release: Callable[[Sequence[Claim]], None]) -> None:
-        ahead = following.result()
+    def _release(
+        batch: Batch, following: Future[Batch | None] | None, release: Callable[[Sequence[Claim]], None]
+    ) -> None:
+        ahead = None if following is None else following.result()
         release([*batch.claims, *(ahead.claims if ahead is not None else ())])
 
 

@@ -35,7 +35,7 @@ class InferenceWorker:
     def __init__(self, settings: Settings, device: str) -> None:
         slug = device_slug(device)
         self.node = node_name(slug)
-        self.queues = [inference_queue(slug), QueueName.INFERENCE]
+        self.queues = [inference_queue(self.node), QueueName.INFERENCE]
         claims = create_database(settings.database_url, application=self.node, pool_size=4, durable=False)
         results = create_database(settings.database_url, application=self.node, pool_size=2)
         replies = connect_redis(settings.redis_url)
@@ -95,7 +95,10 @@ def run(settings: Settings, device: str) -> None:
             app,
             node=worker.node,
             queues=worker.queues,
-            # Two drains of one device would only wait for each other.
+            acknowledges=False,
+            # A drain is bounded, so the consumer has its turn every second; a thread beside it would compete with it for
+            # the interpreter just when a request is under way (measured: 6.6 against 5.6 ms for a lone request).
+            pool="solo",
             concurrency=1,
             on_ready=worker.start,
             on_stopping=worker.drainer.stop,

@@ -37,7 +37,10 @@ def run(settings: Settings, device: str) -> None:
             app,
             node=node,
             queues=[QueueName.MAINTENANCE],
+            # Beat asks again within the second.
+            acknowledges=False,
             concurrency=CONCURRENCY,
+            pool="threads",
             on_ready=life.begin,
             on_stopping=lambda: None,
         )

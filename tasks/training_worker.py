@@ -23,8 +23,10 @@ def run(settings: Settings, device: str) -> None:
             app,
             node=node,
             queues=[QueueName.TRAINING],
+            acknowledges=True,
             # Two trainings at once would take each other's device.
             concurrency=1,
+            pool="threads",
             on_ready=life.begin,
             on_stopping=lambda: None,
         )

@@ -3,7 +3,6 @@
 import sys
 
 from flask import Flask, request
-from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import NotFound
 
 from store.logs import configure_logging
@@ -11,6 +10,7 @@ from store.settings import Settings
 from webapp.docs import register_docs
 from webapp.errors import register_error_handlers
 from webapp.headers import register_headers
+from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
@@ -21,13 +21,6 @@ MAX_FORM_PARTS = 8
 MAX_FORM_MEMORY_BYTES = 64_000
 
 BLUEPRINTS = (predictions.blp, items.blp, models.blp, status.blp, health.blp)
-
-
-class CompactJson(DefaultJSONProvider):
-    """Field order as the schemas give it, and no white space."""
-
-    sort_keys = False
-    compact = True
 
 
 # Threads that wait for the interpreter wake this often to ask for it. With the default of 5 ms, sixty waiting requests
@@ -44,7 +37,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
         services: Collaborators; None for an application that only tells its own OpenAPI document.
     """
     app = Flask("torchqueue", static_folder=None)
-    app.json = CompactJson(app)
+    app.json = OrjsonProvider(app)
     app.config.update(
         CONFIG,
         API_SPEC_OPTIONS=SPEC_OPTIONS,

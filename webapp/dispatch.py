@@ -8,6 +8,7 @@ Nor is every group rung. A worker that was rung claims until it finds nothing, a
 until it does, rows need no doorbell of their own. See docs/decisions/0002-group-commit.md.
 """
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -87,7 +88,8 @@ class Dispatcher:
             except Exception:  # The thread must outlive any fault, or every later request would hang.
                 log.exception("submitter_fault", count=len(group))
                 for ticket in group:
-                    ticket.refuse(DatabaseUnavailableError("the request could not be stored; try again"))
+                    if ticket.accepted_at is None and not ticket.repeated:
+                        ticket.refuse(DatabaseUnavailableError("the request could not be stored; try again"))
 
     def _gather(self) -> list[Ticket]:
         """Wait for the first entry, or a tick when rows wait for a doorbell; then take all there is."""
@@ -151,6 +153,6 @@ class Dispatcher:
     def _sleeping_queue(self) -> str | None:
         silent_since = time.monotonic() - SILENCE_S
         for queue in self._live_queues() or [QueueName.INFERENCE]:
-            if self._rung_at.get(queue, 0.0) <= silent_since:
+            if self._rung_at.get(queue, -math.inf) <= silent_since:
                 return queue
         return None

@@ -20,10 +20,11 @@ def wait_seconds(header: str | None, default_s: float = DEFAULT_WAIT_S) -> float
     """
     wait_s = default_s
     for preference in (header or "").split(","):
-        wish = preference.strip().lower()
+        # What follows a semicolon are parameters; none of ours takes any.
+        wish = preference.partition(";")[0].strip().lower()
         if wish == "respond-async":
             return 0.0
-        if wish.startswith("wait"):
+        if wish.partition("=")[0].strip() == "wait":
             match = WAIT.fullmatch(wish)
             if match is None:
                 raise InvalidHeaderError(

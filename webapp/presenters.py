@@ -25,8 +25,8 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "priority": Priority(row.priority),
         "attempt": row.attempt,
         "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
-        "device": row.device,
         **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
+        "device": row.device,
     }
 
 
@@ -45,7 +45,6 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
         "priority": submission.priority,
         "attempt": event.attempt,
         "item": item,
-        "device": event.device,
         **_times(
             datetime.fromisoformat(event.created_at),
             None if event.started_at is None else datetime.fromisoformat(event.started_at),
@@ -53,6 +52,7 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
             event.decode_ms,
             event.compute_ms,
         ),
+        "device": event.device,
     }
 
 

@@ -47,6 +47,8 @@ class ReplyListener:
         on_finished: Callable[[Sequence[str]], None],
         on_idle: Callable[[Sequence[str]], None],
     ) -> None:
+        # Kept, because a client that is collected closes the connections of its pool, ours too.
+        self._client = client
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._database = database
         self._channel = channel
@@ -90,8 +92,15 @@ class ReplyListener:
             except redis.RedisError as error:
                 if self._healthy:
                     log.warning("replies_unheard", error=str(error))
-                self._healthy = False
-                self._stopping.wait(UNHEALTHY_POLL_S)
+                self._rest()
+            except Exception:  # The thread must outlive any fault, or every later answer would be slow.
+                log.exception("replies_fault")
+                self._rest()
+
+    def _rest(self) -> None:
+        """Subscribe again after a while; the poller reads the rows meanwhile."""
+        self._healthy = False
+        self._stopping.wait(UNHEALTHY_POLL_S)
 
     def _hear(self) -> None:
         if not self._healthy:
@@ -126,9 +135,8 @@ class ReplyListener:
             due_s = HEALTHY_POLL_S if self._healthy else UNHEALTHY_POLL_S
             if self._waiting and time.monotonic() - looked_at >= due_s:
                 looked_at = time.monotonic()
-                with self._lock:
-                    wanted = [UUID(name) for name in self._waiting]
-                self._read(wanted)
+                # A copy, made in one step: the listener's thread takes entries away without the lock.
+                self._read([UUID(name) for name in list(self._waiting)])
 
     def _read(self, ids: Sequence[UUID]) -> None:
         try:

@@ -20,6 +20,9 @@ from stack.state import is_locked, read_state
 from stack.up import Options, run_stack
 
 DEFAULT_FLOWER_PORT = 5555
+# One process of Python answers at one core's speed; more than a few only take memory from the models.
+MOST_WEB_PROCESSES = 4
+
 DETACH_TIMEOUT_S = 180.0
 DOWN_TIMEOUT_S = 40.0
 POLL_S = 0.1
@@ -33,7 +36,10 @@ LOG_LINES = 50
 @click.option("--flower-port", type=int, default=DEFAULT_FLOWER_PORT, show_default=True, help="Port of Flower.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Inference workers; default: one a GPU, or one.")
 @click.option(
-    "--web-processes", type=click.IntRange(1), default=1, show_default=True, help="Processes that answer HTTP."
+    "--web-processes",
+    type=click.IntRange(1),
+    default=lambda: min(MOST_WEB_PROCESSES, os.cpu_count() or 1),
+    help="Processes that answer HTTP; default: one a core, at most 4.",
 )
 @click.option("--detach", is_flag=True, help="Return when all is ready and leave it running.")
 @one_line_errors
@@ -128,11 +134,17 @@ def _detach(var_dir: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    until = time.monotonic() + DETACH_TIMEOUT_S
+    until = time.monotonic() + # One process of Python answers at one core's speed; more than a few only take memory from the models.
+MOST_WEB_PROCESSES = 4
+
+DETACH_TIMEOUT_S
     while "ready. " not in log.read_text():
         if process.poll() is not None:
             raise StartupError(log.read_text().strip().removeprefix("Error: "))
         if time.monotonic() > until:
-            raise StartupError(f"the stack was not ready within {DETACH_TIMEOUT_S:.0f} s; see {log}")
+            raise StartupError(f"the stack was not ready within {# One process of Python answers at one core's speed; more than a few only take memory from the models.
+MOST_WEB_PROCESSES = 4
+
+DETACH_TIMEOUT_S:.0f} s; see {log}")
         time.sleep(POLL_S)
     click.echo(log.read_text().replace("Ctrl-C stops it.", "`torchqueue down` stops it."), nl=False)

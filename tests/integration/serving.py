@@ -26,6 +26,7 @@ from webapp.services import Services
 
 DEVICE = "cpu:0"
 QUEUE = "inference-cpu-0"
+LOOPBACK = "127.0.0.1"
 
 # Stands for the doorbell, which needs Celery's own process: the end-to-end tests have that.
 LOOK_EVERY_S = 0.005
@@ -76,7 +77,10 @@ class Api:
     def call(self, method: str, path: str, **options: Any) -> TestResponse:
         """Send a request. Each has a client of its own, so that threads may share this object."""
         headers = {**self._headers, **options.pop("headers", {})}
-        return Client(self._app).open(path, method=method, headers=headers, **options)
+        environ = {"REMOTE_ADDR": LOOPBACK, **options.pop("environ_base", {})}
+        # Buffered, so that the file behind a response is closed before the next warning counts as an error.
+        client = Client(self._app)
+        return client.open(path, method=method, headers=headers, environ_base=environ, buffered=True, **options)
 
     def get(self, path: str, **options: Any) -> TestResponse:
         """Send a GET."""

@@ -5,13 +5,13 @@ from typing import Any
 import redis
 from flask import Response, make_response, request
 from flask.views import MethodView
-from flask_smorest import Blueprint
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas import status as schemas
 from schemas.enums import WorkerRole
 from store.database import open_session
 from store.workers import live_workers
+from webapp.blueprint import Blueprint
 from webapp.errors import ForbiddenAddressError, NotReadyError
 from webapp.metrics import METRICS_CONTENT_TYPE, render_metrics
 from webapp.problems import DATABASE_BUSY, DATABASE_UNAVAILABLE, LOOPBACK_ONLY, NOT_READY, problems

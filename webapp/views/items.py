@@ -3,13 +3,13 @@
 from typing import Any
 
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from schemas import predictions as schemas
 from schemas.enums import Scope
 from store.database import open_session
 from store.predictions import list_item_predictions
 from webapp.auth import require, visible_to
+from webapp.blueprint import Blueprint
 from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
 from webapp.responses import page
 from webapp.services import services

@@ -3,7 +3,6 @@
 from typing import Any
 
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from schemas import models as schemas
 from schemas.enums import Scope
@@ -12,6 +11,7 @@ from store.database import open_session
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from webapp.auth import require
+from webapp.blueprint import Blueprint
 from webapp.problems import UNKNOWN_MODEL, UNKNOWN_PATH, UNKNOWN_VERSION, problems
 from webapp.services import services
 

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from flask import Response, request
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from schemas import predictions as schemas
 from schemas.enums import Scope
@@ -15,6 +14,7 @@ from store.errors import PredictionStateError
 from store.predictions import PredictionFilter, get_prediction, list_predictions
 from store.replies import publish
 from webapp.auth import principal, require, visible_to
+from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_row
@@ -77,7 +77,7 @@ class PredictionCreateViews(MethodView):
         example=schemas.EXAMPLE,
         headers=REPLAYED_HEADERS,
     )
-    def post(self, query: dict[str, Any], headers: dict[str, Any], model: str) -> dict[str, Any] | Response:
+    def post(self, query: dict[str, Any], headers: dict[str, Any], model: str) -> Response:
         """Ask a model.
 
         Waits for the answer up to the time that `Prefer` names (10 seconds by default), then answers 202. Either

@@ -3,7 +3,6 @@
 from typing import Any
 
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from schemas import status as schemas
 from schemas.enums import Scope
@@ -11,6 +10,7 @@ from store.database import open_session
 from store.stats import WINDOW_S, model_stats, queue_depths
 from store.workers import live_workers
 from webapp.auth import require
+from webapp.blueprint import Blueprint
 from webapp.problems import problems
 from webapp.services import services
 

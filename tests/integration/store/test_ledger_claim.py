@@ -129,7 +129,7 @@ def test_a_row_is_not_claimed_before_its_time(rows: Rows) -> None:
 
 
 def test_a_row_that_was_in_a_crash_runs_alone(rows: Rows) -> None:
-    suspect, *healthy = rows.add_many(3)
+    suspect, *_healthy = rows.add_many(3)
     _blame(rows, suspect)
 
     assert [len(rows.claim()) for _ in range(2)] == [1, 2]

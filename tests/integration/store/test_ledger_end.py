@@ -115,6 +115,15 @@ def test_a_release_of_a_row_that_is_no_longer_held_leaves_it_alone(rows: Rows) -
     assert rows.status(claim.id) == "succeeded"
 
 
+def test_a_release_of_a_row_that_another_worker_took_over_leaves_it_alone(rows: Rows) -> None:
+    stale = rows.claim_one()
+    _lose_worker(rows)
+    [current] = rows.claim(worker_id=rows.worker(pid=2))
+
+    assert ledger.release(rows.connection, [stale], keep_attempt=True).queued == 0
+    assert (rows.status(stale.id), rows.get(stale.id).fence) == ("processing", current.fence)
+
+
 def test_a_row_fails_for_good_when_its_attempts_are_used_up(rows: Rows) -> None:
     claim = rows.claim_one(reply_channel="web-1")
     for _ in range(MAX_ATTEMPTS - 1):

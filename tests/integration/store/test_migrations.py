@@ -88,7 +88,7 @@ def test_a_database_that_is_newer_is_refused(empty: Engine) -> None:
     with empty.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(SchemaVersionError, match="revision 9999.*newer"):
+    with pytest.raises(SchemaVersionError, match=r"revision 9999.*newer"):
         migrate(empty)
 
 

@@ -29,7 +29,8 @@ def test_a_prediction_is_read_with_its_version_and_item(rows: Rows, session: Ses
     row = get_prediction(session, prediction_id, api_key_id=TENANT)
 
     assert (row.version.model.name, row.version.number) == ("xor", rows.version.number)
-    assert row.item is not None and (row.item.catalog, row.item.external_id) == ("shop", "42")
+    assert row.item is not None
+    assert (row.item.catalog, row.item.external_id) == ("shop", "42")
 
 
 def test_another_tenants_prediction_is_unknown(rows: Rows, session: Session) -> None:
@@ -106,7 +107,7 @@ def test_a_list_can_be_of_one_status(rows: Rows, session: Session) -> None:
 
 def test_a_list_can_be_of_a_span_of_time(rows: Rows, session: Session) -> None:
     start = datetime.now(UTC)
-    early, within, late = (rows.add(id=least_id(start + timedelta(seconds=n))) for n in (0, 1, 2))
+    _early, within, _late = (rows.add(id=least_id(start + timedelta(seconds=n))) for n in (0, 1, 2))
 
     chosen = PredictionFilter(created_after=start + timedelta(seconds=1), created_before=start + timedelta(seconds=2))
     assert _list(session, chosen) == [within]

@@ -1,8 +1,7 @@
 """`store.replies`: telling who waits, over real Valkey."""
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -13,35 +12,16 @@ from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL, reply_channel
 from stack.embedded import free_port
 from store.ledger import Finished
 from store.replies import connect_redis, publish, publish_idle
-from tests.running import wait_until
-
-HEARD_S = 5.0
+from tests.broker import Hear, listening
 
 WEB_1, WEB_2 = reply_channel("web-1"), reply_channel("web-2")
-
-Hear = Callable[[int], list[tuple[str, Any]]]
 
 
 @pytest.fixture
 def hear(valkey: redis.Redis) -> Iterator[Hear]:
-    """Tells the next so many messages on all channels, as (channel, decoded message)."""
-    pubsub = valkey.pubsub(ignore_subscribe_messages=True)
-    pubsub.subscribe(WEB_1, WEB_2, FINISHED_CHANNEL, IDLE_CHANNEL)
-    wait_until(lambda: valkey.pubsub_numsub(IDLE_CHANNEL)[0][1] == 1, HEARD_S)
-    heard: list[tuple[str, Any]] = []
-
-    def take(count: int) -> list[tuple[str, Any]]:
-        def is_enough() -> bool:
-            message = pubsub.get_message()
-            if message is not None:
-                heard.append((message["channel"].decode(), json.loads(message["data"])))
-            return len(heard) >= count
-
-        wait_until(is_enough, HEARD_S)
-        return heard
-
-    yield take
-    pubsub.close()
+    """All that is said."""
+    with listening(valkey, WEB_1, WEB_2, FINISHED_CHANNEL, IDLE_CHANNEL) as hear:
+        yield hear
 
 
 def test_the_process_that_waits_hears_the_outcome(valkey: redis.Redis, hear: Hear) -> None:

@@ -30,7 +30,7 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:
+def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:  # noqa: ARG001 - removes what the test commits
     """A registered worker whose lease holds; its row is removed with the rows of the test."""
     life = make_life(database)
     life.begin()

@@ -42,7 +42,7 @@ def beats() -> Beats:
 
 
 @pytest.fixture
-def life(database: Database, committed: Rows, beats: Beats, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerLife]:
+def life(database: Database, committed: Rows, beats: Beats, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerLife]:  # noqa: ARG001 - removes what the test commits
     """A life that beats as fast as it can."""
     monkeypatch.setattr("tasks.life.HEARTBEAT_S", 0.01)
     life = make_life(database, on_beat=beats)
@@ -79,8 +79,9 @@ def test_a_life_renews_its_lease(life: WorkerLife, beats: Beats, read: Callable[
     assert after.lease_expires_at > before.lease_expires_at
 
 
+@pytest.mark.usefixtures("beats")
 def test_a_life_whose_lease_was_ended_begins_anew(
-    life: WorkerLife, beats: Beats, committed: Rows, read: Callable[[], list[Worker]]
+    life: WorkerLife, committed: Rows, read: Callable[[], list[Worker]]
 ) -> None:
     life.begin()
     lost = life.worker_id
@@ -99,7 +100,8 @@ def test_a_life_goes_on_when_postgres_was_away(life: WorkerLife, beats: Beats) -
     beats.wait_for(3)
 
 
-def test_a_life_ends_with_its_reason(database: Database, committed: Rows, read: Callable[[], list[Worker]]) -> None:
+@pytest.mark.usefixtures("committed")
+def test_a_life_ends_with_its_reason(database: Database, read: Callable[[], list[Worker]]) -> None:
     life = make_life(database)
     life.begin()
 

@@ -1,6 +1,7 @@
 """`tasks.loader`: from the registry and the object store onto the device."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine as Database
@@ -23,7 +24,7 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def loader(engine: Engine, database: Database, objects: ObjectStore, committed: Rows) -> ModelLoader:
+def loader(engine: Engine, database: Database, objects: ObjectStore, committed: Rows) -> ModelLoader:  # noqa: ARG001 - removes what the test commits
     """Models that a test registers are removed at its end."""
     return ModelLoader(engine, database, objects)
 
@@ -67,7 +68,7 @@ def test_weights_that_are_no_weights_are_refused(loader: ModelLoader, database: 
     "changes", [{"arch": "nope"}, {"kind": "nope"}, {"labels": ["0", "1", "2"]}, {"arch_options": {"hidden": [9]}}]
 )
 def test_weights_that_do_not_fit_their_configuration_are_refused(
-    loader: ModelLoader, database: Database, xor: ServedVersion, changes: dict[str, object]
+    loader: ModelLoader, database: Database, xor: ServedVersion, changes: dict[str, Any]
 ) -> None:
     version = _register(database, "broken", xor.weights_sha256, **changes)
 
@@ -75,6 +76,6 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
         loader.ensure(version.model_version_id)
 
 
-def _register(database: Database, name: str, weights_sha256: str, **changes: object) -> ServedVersion:
+def _register(database: Database, name: str, weights_sha256: str, **changes: Any) -> ServedVersion:
     with open_session(database) as session:
         return add_model(session, name, weights_sha256=weights_sha256, **changes)

@@ -13,11 +13,8 @@ from store.partitions import ensure_partitions, partition_names
 from store.settings import Settings
 from tasks.doorbell import Doorbell
 from tasks.maintenance import IDEMPOTENCY_DAYS, REAP_LOCK_ID, STRANDED_S, Maintenance
-from tests.broker import PREFIX, waiting_messages
+from tests.broker import PREFIX, listening, waiting_messages
 from tests.factories import HOST, Rows
-from tests.running import wait_until
-
-HEARD_S = 5.0
 
 
 @pytest.fixture
@@ -63,15 +60,14 @@ def test_reaping_is_left_to_who_reaps_already(maintenance: Maintenance, committe
 def test_who_waits_for_a_row_that_failed_for_good_is_told(
     maintenance: Maintenance, committed: Rows, valkey: redis.Redis
 ) -> None:
-    pubsub = _listen(valkey)
     claim = _claim_and_lose(committed)
     committed.connection.execute(text("UPDATE predictions SET crash_count = 1"))
 
-    maintenance.reap_leases()
+    with listening(valkey, FINISHED_CHANNEL) as hear:
+        maintenance.reap_leases()
+        assert hear(1) == [(FINISHED_CHANNEL, [str(claim)])]
 
     assert committed.get(claim).error_code == "worker_crash"
-    wait_until(lambda: _hears(pubsub, claim), HEARD_S)
-    pubsub.close()
 
 
 def test_a_dead_process_gives_back_what_it_held_at_once(maintenance: Maintenance, committed: Rows) -> None:
@@ -85,9 +81,9 @@ def test_a_dead_process_gives_back_what_it_held_at_once(maintenance: Maintenance
 def test_a_doorbell_rings_for_a_row_that_nobody_heard_of(
     maintenance: Maintenance, committed: Rows, valkey: redis.Redis
 ) -> None:
-    stranded, _young = committed.add(), committed.add()
+    stranded, young = committed.add(), committed.add()
     committed.shift(stranded, "run_after", -2 * STRANDED_S)
-    committed.shift(_young, "run_after", 60)
+    committed.shift(young, "run_after", 60)
 
     maintenance.ring_stranded()
 
@@ -99,15 +95,14 @@ def test_a_doorbell_rings_for_a_row_that_nobody_heard_of(
 def test_a_row_past_its_deadline_expires_and_its_waiter_is_told(
     maintenance: Maintenance, committed: Rows, valkey: redis.Redis
 ) -> None:
-    pubsub = _listen(valkey)
     late = committed.add(deadline_ms=1000)
     committed.shift(late, "deadline_at", -1)
 
-    maintenance.expire_predictions()
+    with listening(valkey, FINISHED_CHANNEL) as hear:
+        maintenance.expire_predictions()
+        assert hear(1) == [(FINISHED_CHANNEL, [str(late)])]
 
     assert committed.status(late) == "expired"
-    wait_until(lambda: _hears(pubsub, late), HEARD_S)
-    pubsub.close()
 
 
 def test_partitions_that_are_missing_are_made(maintenance: Maintenance, database: Database) -> None:
@@ -155,15 +150,3 @@ def _claim_and_lose(rows: Rows) -> UUID:
 
 def _rung(valkey: redis.Redis) -> list[str]:
     return [each for _, message in waiting_messages(valkey, QueueName.INFERENCE) for each in message["prediction_ids"]]
-
-
-def _listen(valkey: redis.Redis) -> redis.client.PubSub:
-    pubsub = valkey.pubsub(ignore_subscribe_messages=True)
-    pubsub.subscribe(FINISHED_CHANNEL)
-    wait_until(lambda: bool(valkey.pubsub_numsub(FINISHED_CHANNEL)[0][1]), HEARD_S)
-    return pubsub
-
-
-def _hears(pubsub: redis.client.PubSub, prediction_id: UUID) -> bool:
-    message = pubsub.get_message()
-    return message is not None and str(prediction_id) in message["data"].decode()

@@ -21,16 +21,17 @@ StartPoll = Callable[..., SafetyPoll]
 class Looks:
     """Stands for a drain: has rows left for the first looks, or fails them."""
 
-    def __init__(self, *answers: bool | Exception) -> None:
-        self._answers = list(answers)
+    def __init__(self, *, rows_left: int = 0, fault: Exception | None = None) -> None:
+        self._rows_left = rows_left
+        self._fault = fault
         self.count = 0
 
     def __call__(self) -> bool:
         self.count += 1
-        answer = self._answers.pop(0) if self._answers else False
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        return self.count <= self._rows_left
 
     def wait_for(self, count: int) -> None:
         """Wait until there were so many."""
@@ -86,7 +87,7 @@ def test_a_healthy_broker_is_left_to_ring(start_poll: StartPoll, valkey: redis.R
 
 
 def test_a_poll_drains_until_nothing_is_left(start_poll: StartPoll, away: redis.Redis) -> None:
-    looks = Looks(True, True, False)
+    looks = Looks(rows_left=2)
 
     poll = start_poll(looks, away)
     looks.wait_for(1)
@@ -99,7 +100,7 @@ def test_a_poll_drains_until_nothing_is_left(start_poll: StartPoll, away: redis.
     "fault", [OperationalError("SELECT 1", {}, Exception("away")), RuntimeError("a fault of ours")]
 )
 def test_a_poll_outlives_a_drain_that_fails(start_poll: StartPoll, away: redis.Redis, fault: Exception) -> None:
-    looks = Looks(fault)
+    looks = Looks(fault=fault)
 
     start_poll(looks, away)
 

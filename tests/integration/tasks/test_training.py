@@ -17,7 +17,7 @@ from tests.factories import Rows
 
 
 @pytest.fixture(autouse=True)
-def _removed(committed: Rows) -> Iterator[None]:
+def _removed(committed: Rows) -> Iterator[None]:  # noqa: ARG001 - removes what the test commits
     """What a test registers is removed at its end."""
     return iter([None])
 

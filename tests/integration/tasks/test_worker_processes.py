@@ -15,13 +15,14 @@ from store.database import open_session
 from store.settings import Settings
 from store.tables.worker import Worker
 from tasks import inference_worker, maintenance_worker, training_worker
+from tasks.celery_process import node_name
 from tests.factories import Rows
 from tests.running import wait_until
 
 ANSWER_S = 10.0
 
 ROLES = {
-    WorkerRole.INFERENCE: (inference_worker, [inference_queue("cpu-0"), QueueName.INFERENCE]),
+    WorkerRole.INFERENCE: (inference_worker, [inference_queue(node_name("cpu-0")), QueueName.INFERENCE]),
     WorkerRole.TRAINING: (training_worker, [QueueName.TRAINING]),
     WorkerRole.MAINTENANCE: (maintenance_worker, [QueueName.MAINTENANCE]),
 }
@@ -62,7 +63,7 @@ Run = Callable[[ModuleType, ReadyWorker], None]
 
 
 @pytest.fixture
-def run(settings: Settings, committed: Rows, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(settings: Settings, committed: Rows, monkeypatch: pytest.MonkeyPatch) -> Run:  # noqa: ARG001 - removes what the test commits
     """Run a role's process with something in place of Celery's loop; its rows are removed at the end."""
 
     def run_role(module: ModuleType, worker: ReadyWorker) -> None:

@@ -1,4 +1,4 @@
-"""One web process and one worker that all tests of the API share."""
+"""One web process and one worker that all tests of a file share; they would take the rows of other files' tests."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,40 +15,41 @@ from tests.integration.serving import Api, BackgroundWorker, make_key, web_proce
 ApiFor = Callable[..., Api]
 
 
-@pytest.fixture(scope="package")
-def app(settings: Settings, database: Database) -> Iterator[Flask]:
+@pytest.fixture(scope="module")
+def app(settings: Settings, database: Database) -> Iterator[Flask]:  # noqa: ARG001 - migrated by it
     """The application of a web process whose threads run."""
     with web_process(settings) as app:
         yield app
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def worker(settings: Settings, database: Database, objects: ObjectStore) -> Iterator[BackgroundWorker]:
     """A worker that answers."""
     with worker_process(settings, database, objects) as worker:
         yield worker
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def admin_key(database: Database) -> str:
     return make_key(database, Scope.ADMIN)
 
 
 @pytest.fixture
-def api(app: Flask, worker: BackgroundWorker, admin_key: str) -> Api:
+def api(app: Flask, worker: BackgroundWorker, admin_key: str) -> Api:  # noqa: ARG001 - answers
     """The API with a worker behind it, as an admin calls it."""
     return Api(app, admin_key)
 
 
 @pytest.fixture
-def api_for(app: Flask, worker: BackgroundWorker, database: Database) -> ApiFor:
+def api_for(app: Flask, worker: BackgroundWorker, database: Database) -> ApiFor:  # noqa: ARG001 - answers
     """Make the API as the holder of a new key with these scopes calls it."""
     return lambda *scopes: Api(app, make_key(database, *scopes))
 
 
 @pytest.fixture
 def no_worker(worker: BackgroundWorker, database: Database) -> Iterator[None]:
-    """No worker answers while the test runs; what it left waiting is removed."""
+    """No worker answers while the test runs, which finds no rows of others and leaves none of its own."""
     with worker.paused():
+        clean_rows(database)
         yield
         clean_rows(database)

@@ -13,4 +13,5 @@ def assert_problem(response: TestResponse, status: int, slug: str, field: str | 
     assert response.status_code == status
     assert ProblemSchema().validate(body) == {}
     assert body["detail"]
-    assert "Traceback" not in response.text and "psycopg2" not in response.text
+    assert "Traceback" not in response.text
+    assert "psycopg2" not in response.text

@@ -126,7 +126,9 @@ NO_JSON = {
     "NaN": '{"input": [0, NaN]}',
     "Infinity": '{"input": [0, Infinity]}',
     "negative Infinity": '{"input": [0, -Infinity]}',
-    "a number of ten thousand digits": '{"input": [0, %s]}' % ("9" * 10_000),
+    "1e999": '{"input": [0, 1e999]}',
+    "a whole number of 400 digits": f'{{"input": [{"9" * 400}, 1]}}',
+    "a number of ten thousand digits": f'{{"input": [0, {"9" * 10_000}]}}',
     "nesting without end": "[" * 100_000,
     "bytes that are no text": b'{"input": "\xff\xfe\xfd"}',
 }
@@ -150,10 +152,8 @@ SHAPES: dict[str, tuple[str, str]] = {
     "a truth value in the vector": ('{"input": [true, 1]}', "input.0"),
     "null in the vector": ('{"input": [null, 1]}', "input.0"),
     "a vector in the vector": ('{"input": [[0], 1]}', "input.0"),
-    "1e999": ('{"input": [0, 1e999]}', "input.1"),
-    "a whole number of 400 digits": ('{"input": [%s, 1]}' % ("9" * 400), "input.0"),
     "more than the network's numbers hold": ('{"input": [0, 1e39]}', "input"),
-    "nesting deep within the vector": ('{"input": [%s0%s, 1]}' % ("[" * 500, "]" * 500), "input.0"),
+    "nesting deep within the vector": ('{"input": [' + "[" * 500 + "]" * 500 + ", 1]}", "input.0"),
 }
 
 

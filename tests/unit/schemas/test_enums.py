@@ -34,8 +34,8 @@ def test_every_role_has_its_queue() -> None:
     assert {str(role) for role in WorkerRole} == {str(queue) for queue in QueueName}
 
 
-def test_a_device_has_a_queue_of_its_own() -> None:
-    assert inference_queue("cuda-0") == "inference-cuda-0"
+def test_a_device_of_each_host_has_a_queue_of_its_own() -> None:
+    assert inference_queue("cuda-0@host") == "inference-cuda-0@host"
 
 
 def test_a_web_process_has_a_channel_of_its_own() -> None:

@@ -53,7 +53,7 @@ def test_a_bad_argument_is_named(field: str, value: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         PredictionQueryArgsSchema().load({field: value})
 
-    assert list(refusal.value.normalized_messages()) == [field]
+    assert list(refusal.value.messages_dict) == [field]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_bad_filter_is_named(field: str, value: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         PredictionListQueryArgsSchema().load({field: value})
 
-    assert list(refusal.value.normalized_messages()) == [field]
+    assert list(refusal.value.messages_dict) == [field]
 
 
 def test_a_problem_needs_no_field() -> None:

@@ -28,10 +28,7 @@ def test_an_event_is_one_line_of_json_that_names_its_process(capsys: pytest.Capt
 def test_a_traceback_stays_within_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "web")
 
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        structlog.get_logger().exception("failed")
+    structlog.get_logger().error("failed", exc_info=ValueError("broken"))
 
     assert "ValueError: broken" in json.loads(capsys.readouterr().err)["exception"]
 

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from store.partitions import WEEK, Week, is_partition_name, least_id
 
-MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+MOMENTS = st.integers(946_684_800, 4_102_444_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
 @given(MOMENTS)

@@ -75,7 +75,7 @@ def test_beat_runs_every_job_that_takes_no_message() -> None:
 
 def test_a_scheduled_task_can_be_called_without_arguments(app: Celery) -> None:
     for entry in celeryconfig.beat_schedule.values():
-        inspect.signature(app.tasks[entry["task"]].run).bind()
+        inspect.signature(app.tasks[str(entry["task"])].run).bind()
 
 
 def test_beats_jobs_go_to_the_maintenance_queue(app: Celery) -> None:

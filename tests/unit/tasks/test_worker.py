@@ -1,9 +1,11 @@
 """The entry point of worker processes: which role on which device."""
 
 import os
+from collections.abc import Iterator
 from unittest.mock import Mock, create_autospec
 
 import pytest
+import structlog
 
 from ml.errors import DeviceError
 from schemas.enums import WorkerRole
@@ -12,11 +14,14 @@ from tasks.worker import MODULES, main
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TORCHQUEUE_DATABASE_URL", "postgresql+psycopg2://nowhere/none")
     monkeypatch.setenv("TORCHQUEUE_REDIS_URL", "redis://nowhere")
     # Set here so that it is restored: the entry point pins the device for its whole process.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture
@@ -40,7 +45,8 @@ def test_a_worker_runs_its_role_on_its_device(run: Mock, monkeypatch: pytest.Mon
     assert (call.args[0].redis_url, call.args[1]) == ("redis://nowhere", "cpu:1")
 
 
-def test_a_worker_on_the_cpu_sees_no_gpu(run: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("run")
+def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr("sys.argv", ["worker", "maintenance"])
 

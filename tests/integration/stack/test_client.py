@@ -1,0 +1,114 @@
+"""Commands that ask the running API, over a real port."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stack.announce import announce, curl_line
+from stack.client import ApiClient
+from stack.errors import RequestRefusedError
+from stack.plan import Plan
+from stack.supervisor import Supervisor
+from stack.up import Running
+from store.settings import Settings
+from tests.integration.stack.conftest import Torchqueue, assert_refused
+from tests.running import SAMPLES
+
+SANDAL = str(SAMPLES / "sandal-01.png")
+BAG = str(SAMPLES / "bag-02.jpg")
+
+
+@pytest.mark.usefixtures("running")
+def test_a_photo_is_answered_by_its_label(torchqueue: Torchqueue) -> None:
+    lines = torchqueue("predict", SANDAL).output.splitlines()
+
+    assert "Sandal" in lines[-1]
+
+
+@pytest.mark.usefixtures("running")
+def test_several_photos_are_answered_in_their_order(torchqueue: Torchqueue) -> None:
+    answers = json.loads(torchqueue("predict", SANDAL, BAG, "--json").output)
+
+    assert [answer["prediction"]["result"]["label"] for answer in answers] == ["Sandal", "Bag"]
+
+
+def test_numbers_in_a_file_are_answered(torchqueue: Torchqueue, running: Path) -> None:
+    file = running / "numbers.json"
+    file.write_text('{"input": [0, 1]}')
+
+    [answer] = json.loads(torchqueue("predict", "--model=xor", "--json", str(file)).output)
+
+    assert answer["prediction"]["result"]["label"] == "1"
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--model=nope", SANDAL], r"there is no model 'nope'; .* \(unknown-model\)"),
+        ([str(SAMPLES / "README.md")], r"is no JPEG, PNG or WebP picture \(invalid-input\)"),
+        (["--model=xor", SANDAL], r"model 'xor' takes .* \(unsupported-media-type\)"),
+    ],
+)
+def test_a_refusal_is_the_problems_sentence(torchqueue: Torchqueue, words: list[str], line: str) -> None:
+    assert_refused(torchqueue("predict", *words), line)
+
+
+def test_a_folder_without_key_is_told_so_by_the_api(torchqueue: Torchqueue, running: Path) -> None:
+    (running / "admin.key").unlink()
+
+    assert_refused(torchqueue("predict", SANDAL), r"send your API key as .*")
+
+
+@pytest.mark.usefixtures("running")
+def test_the_status_shows_processes_and_the_last_minute(torchqueue: Torchqueue) -> None:
+    torchqueue("predict", SANDAL)
+
+    output = torchqueue("status").output
+
+    assert "web" in output
+    assert "fashion/1" in output
+
+
+@pytest.mark.usefixtures("running")
+def test_the_status_is_told_to_programs(torchqueue: Torchqueue) -> None:
+    status = json.loads(torchqueue("status", "--json").output)
+
+    assert status["stack"]["processes"][0]["name"] == "web"
+    assert set(status) == {"stack", "queues", "stats"}
+
+
+def test_an_announcement_ends_with_a_first_answer_and_how_to_ask(
+    announced: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(announced)
+
+    output = capsys.readouterr().out
+    assert "sandal-01.png is a Sandal" in output
+    assert curl_line(announced.plan.url, announced.admin_key_file) in output
+    assert output.endswith("ready. Ctrl-C stops it.\n")
+
+
+def test_an_announcement_tells_why_there_is_no_first_answer(
+    announced: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announced.admin_key_file.write_text("wrong")
+
+    announce(announced)
+
+    assert "was not answered: this is not an API key" in capsys.readouterr().out
+
+
+@pytest.fixture
+def announced(running: Path, settings: Settings) -> Running:
+    """A stack that is up."""
+    plan = Plan(settings=replace(settings, var_dir=running), host="127.0.0.1", port=8000)
+    supervisor = Supervisor(running, print)
+    return Running(plan=plan, admin_key_file=running / "admin.key", imported=["xor"], supervisor=supervisor)
+
+
+def test_a_resource_that_is_refused_is_an_error(running: Path) -> None:
+    with ApiClient(running) as client, pytest.raises(RequestRefusedError, match="unknown-model"):
+        client.get("/v1/models/nope")

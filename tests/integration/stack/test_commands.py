@@ -1,0 +1,223 @@
+"""Commands that run beside a stack: keys, models, migrations, trainings, health."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine as Database
+
+from schemas.enums import Scope, WorkerRole
+from schemas.names import QueueName
+from stack.embedded import free_port
+from stack.state import ProcessState, StackState
+from store.database import open_session
+from store.errors import InvalidKeyError
+from store.keys import verify_key
+from store.settings import Settings
+from tasks.life import WorkerLife
+from tests.broker import PREFIX, waiting_messages
+from tests.factories import Rows, add_model
+from tests.integration.stack.conftest import Torchqueue, assert_refused
+
+
+def test_a_new_key_is_shown_once_and_works(torchqueue: Torchqueue, database: Database) -> None:
+    output = torchqueue("keys", "create", "shop").output
+
+    assert _scopes(database, output.split()[-1]) == {Scope.PREDICT, Scope.READ}
+    assert "shown this once" in output
+
+
+def test_a_new_key_may_do_what_was_asked(torchqueue: Torchqueue, database: Database) -> None:
+    created = torchqueue("keys", "create", "shop", "--scope=train", "--scope=feedback", "--json").output
+
+    assert _scopes(database, json.loads(created)["key"]) == {Scope.TRAIN, Scope.FEEDBACK}
+
+
+def test_a_new_key_may_expire(torchqueue: Torchqueue, database: Database) -> None:
+    created = torchqueue("keys", "create", "shop", "--expires-in-days=1e-9", "--json").output
+
+    with pytest.raises(InvalidKeyError):
+        _scopes(database, json.loads(created)["key"])
+
+
+@pytest.mark.parametrize("option", ["--scope=everything", "--expires-in-days=0"])
+def test_an_option_that_makes_no_sense_makes_no_key(torchqueue: Torchqueue, option: str) -> None:
+    assert torchqueue("keys", "create", "shop", option).exit_code == 2
+
+
+def test_keys_are_listed_without_their_secrets(torchqueue: Torchqueue) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    listed = torchqueue("keys", "list").output
+
+    assert created["id"] in listed
+    assert created["key"].split("_")[2] not in listed
+
+
+def test_keys_are_listed_for_programs(torchqueue: Torchqueue) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    last = json.loads(torchqueue("keys", "list", "--json").output)[-1]
+
+    assert (last["id"], last["name"], last["revoked"]) == (created["id"], "shop", None)
+
+
+def test_a_revoked_key_works_no_more(torchqueue: Torchqueue, database: Database) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    assert torchqueue("keys", "revoke", created["id"]).output == f"key {created['id']} is revoked\n"
+    with pytest.raises(InvalidKeyError):
+        _scopes(database, created["key"])
+
+
+def test_an_unknown_key_cannot_be_revoked(torchqueue: Torchqueue) -> None:
+    assert_refused(torchqueue("keys", "revoke", "nobody"), "there is no API key with the id 'nobody'; .*")
+
+
+def test_models_are_listed_with_a_star_for_the_champion(torchqueue: Torchqueue) -> None:
+    lines = torchqueue("models", "list").output.splitlines()
+
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["fashion", "classification", "1", "*"],
+        ["xor", "classification", "1", "*"],
+    ]
+
+
+def test_models_are_listed_for_programs(torchqueue: Torchqueue) -> None:
+    fashion = json.loads(torchqueue("models", "list", "--json").output)[0]
+
+    assert (fashion["model"], fashion["version"], fashion["champion"]) == ("fashion", 1, True)
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_version_can_be_promoted(torchqueue: Torchqueue, database: Database) -> None:
+    with open_session(database) as session:
+        add_model(session, "one")
+
+    assert torchqueue("models", "promote", "one", "1").output == "one version 1 answers now\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "line"), [("nope", "there is no model 'nope'; .*"), ("xor", "model 'xor' has no .*")]
+)
+def test_what_is_unknown_cannot_be_promoted(torchqueue: Torchqueue, model: str, line: str) -> None:
+    assert_refused(torchqueue("models", "promote", model, "99"), line)
+
+
+def test_a_database_that_is_up_to_date_stays_as_it_is(torchqueue: Torchqueue) -> None:
+    assert torchqueue("migrate").output.strip() == "· the database is up to date; imported no model"
+
+
+def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: redis.Redis) -> None:
+    result = torchqueue("train", "xor", "--queue", "--seed=3")
+
+    [(_, message)] = waiting_messages(valkey, QueueName.TRAINING)
+    assert (result.exit_code, message) == (0, {"model": "xor", "seed": 3, "epochs": None})
+    valkey.delete(f"{PREFIX}{QueueName.TRAINING}")
+
+
+def test_a_training_that_fails_is_one_line(torchqueue: Torchqueue) -> None:
+    assert_refused(torchqueue("train", "nope"), "training nope failed: .*'nope'.*")
+
+
+def test_a_training_that_nobody_hears_of_is_one_line(torchqueue: Torchqueue) -> None:
+    result = torchqueue("train", "xor", "--queue", env={"TORCHQUEUE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+
+    assert_refused(result, "the broker did not take the message; does the stack run\\?")
+
+
+def test_a_database_that_is_away_is_one_line(torchqueue: Torchqueue) -> None:
+    away = f"postgresql+psycopg2://nobody@127.0.0.1:{free_port()}/none"
+
+    assert_refused(torchqueue("keys", "list", env={"TORCHQUEUE_DATABASE_URL": away}), "Postgres does not answer: .*")
+
+
+@pytest.mark.usefixtures("life")
+def test_a_worker_that_holds_its_lease_is_healthy(torchqueue: Torchqueue) -> None:
+    assert torchqueue("healthcheck", "maintenance").exit_code == 0
+    assert torchqueue("healthcheck", "maintenance", "--device=cpu:0").exit_code == 0
+
+
+@pytest.mark.usefixtures("life")
+@pytest.mark.parametrize("words", [["inference"], ["maintenance", "--device=cuda:0"]])
+def test_a_worker_that_is_not_there_is_not_healthy(torchqueue: Torchqueue, words: list[str]) -> None:
+    assert_refused(torchqueue("healthcheck", *words), f"no {words[0]} worker on this host holds a lease")
+
+
+def test_a_command_reads_where_the_servers_are_from_what_the_stack_wrote(
+    torchqueue: Torchqueue, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a command reads into the environment is undone with this.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    addresses = {"DATABASE": settings.database_url, "REDIS": settings.redis_url}
+    (tmp_path / "stack.env").write_text("".join(f"TORCHQUEUE_{name}_URL='{url}'\n" for name, url in addresses.items()))
+
+    result = torchqueue("models", "list", env=dict.fromkeys(f"TORCHQUEUE_{name}_URL" for name in addresses))
+
+    assert (result.exit_code, "fashion" in result.output) == (0, True)
+
+
+class Replacement:
+    """Stands for `exec`: notes what the process would become, and ends it."""
+
+    def __init__(self) -> None:
+        self.argv: list[str] = []
+
+    def __call__(self, _path: str, argv: list[str]) -> None:
+        self.argv = argv
+        raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("words", "becomes"),
+    [
+        (["web", "--port=80"], ["granian", "--interface=wsgi", "--port=80", "webapp.app:serve"]),
+        (["worker", "training", "--device=cpu:1"], ["tasks.worker", "training", "--device=cpu:1"]),
+        (["beat"], ["tasks.beat"]),
+        (["flower"], ["tasks.flower"]),
+    ],
+)
+def test_a_command_becomes_its_process(
+    torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch, words: list[str], becomes: list[str]
+) -> None:
+    replacement = Replacement()
+    monkeypatch.setattr(os, "execv", replacement)
+
+    torchqueue(*words)
+
+    assert replacement.argv[0] == sys.executable
+    assert set(becomes) <= set(replacement.argv)
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], []), (["--follow"], ["-F"])])
+def test_the_end_of_a_log_is_printed(
+    torchqueue: Torchqueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: list[str]
+) -> None:
+    replacement = Replacement()
+    monkeypatch.setattr(os, "execvp", replacement)
+    web = ProcessState(name="web", state="ready", pid=1, created_at=1.0, restarts=0, url="", log="/var/web.log")
+    StackState(pid=1, url="", ready=True, processes=[web]).write(tmp_path)
+
+    torchqueue("logs", "web", *options)
+
+    assert replacement.argv == ["tail", "-n50", *expected, "/var/web.log"]
+
+
+@pytest.fixture
+def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:  # noqa: ARG001 - removes what the test commits
+    """A maintenance worker of this process."""
+    life = WorkerLife(
+        database, name="maintenance@here", role=WorkerRole.MAINTENANCE, device="cpu:0", queue="maintenance", held=list
+    )
+    life.begin()
+    yield life
+    life.end()
+
+
+def _scopes(database: Database, key: str) -> frozenset[Scope]:
+    with open_session(database) as session:
+        return verify_key(session, key).scopes

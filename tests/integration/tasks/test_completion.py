@@ -1,0 +1,41 @@
+"""`tasks.completion`: outcomes are stored, or their fault is heard."""
+
+import pytest
+import redis
+from sqlalchemy import Engine as Database
+from sqlalchemy.exc import DataError
+
+from tasks.completion import Completion
+from tests.factories import Rows, success
+
+
+@pytest.fixture
+def completion(database: Database, valkey: redis.Redis) -> Completion:
+    return Completion(database, valkey)
+
+
+def test_outcomes_are_stored(completion: Completion, committed: Rows) -> None:
+    claim = committed.claim_one()
+
+    completion.finish([success(claim)])
+
+    assert committed.status(claim.id) == "succeeded"
+
+
+def test_an_outcome_that_postgres_cannot_hold_is_an_error_and_not_tried_for_ever(
+    completion: Completion, committed: Rows
+) -> None:
+    claim = committed.claim_one()
+
+    with pytest.raises(DataError):
+        completion.finish([success(claim, label="\0")])
+
+
+def test_a_fault_spoils_no_later_outcome(completion: Completion, committed: Rows) -> None:
+    broken, good = committed.claim_one(), committed.claim_one()
+    with pytest.raises(DataError):
+        completion.finish([success(broken, label="\0")])
+
+    completion.finish([success(good)])
+
+    assert committed.status(good.id) == "succeeded"

@@ -1,0 +1,121 @@
+"""`webapp.services` and `webapp.workers`: what a web process remembers, and for how long."""
+
+import pytest
+from sqlalchemy import Engine as Database
+from sqlalchemy import text
+
+from schemas.enums import Scope, WorkerRole
+from store.database import open_session
+from store.errors import InvalidKeyError, UnknownModelError
+from store.keys import create_key, revoke_key
+from store.models import promote
+from store.workers import register_worker
+from tests.factories import Rows, add_model
+from tests.integration.serving import make_key
+from tests.running import wait_until
+from webapp.services import KeyCache, ModelCache
+from webapp.workers import WorkerDirectory
+
+PATIENCE_S = 10.0
+
+
+def test_a_key_is_known_without_asking_again(database: Database) -> None:
+    key, cache = make_key(database, Scope.READ), KeyCache(database)
+    known = cache.verify(key)
+
+    with open_session(database) as session:
+        revoke_key(session, known.public_id)
+
+    assert cache.verify(key) == known
+
+
+def test_a_revoked_key_is_forgotten_within_its_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.services.KEY_CACHE_S", 0.0)
+    with open_session(database) as session:
+        row, key = create_key(session, name="tests", scopes=[Scope.READ])
+    cache = KeyCache(database)
+    cache.verify(key)
+    with open_session(database) as session:
+        revoke_key(session, row.public_id)
+
+    with pytest.raises(InvalidKeyError):
+        cache.verify(key)
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_version_is_known_without_asking_again(database: Database) -> None:
+    with open_session(database) as session:
+        first = add_model(session, "one")
+    cache = ModelCache(database)
+    assert cache.resolve("one", None) == first
+
+    _promote_another(database)
+
+    assert cache.resolve("one", None) == first
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_promotion_is_seen_within_its_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.services.MODEL_CACHE_S", 0.0)
+    with open_session(database) as session:
+        add_model(session, "one")
+    cache = ModelCache(database)
+    cache.resolve("one", None)
+
+    _promote_another(database)
+
+    assert cache.resolve("one", None).number == 2
+
+
+@pytest.mark.usefixtures("committed")
+def test_an_unknown_model_is_asked_for_again(database: Database) -> None:
+    cache = ModelCache(database)
+    with pytest.raises(UnknownModelError):
+        cache.resolve("one", None)
+
+    with open_session(database) as session:
+        add_model(session, "one")
+
+    assert cache.resolve("one", None).number == 1
+
+
+def test_the_directory_knows_the_queues_of_live_inference_workers(database: Database, committed: Rows) -> None:
+    committed.worker()
+    _register(committed, WorkerRole.TRAINING, "training")
+    committed.shift_lease(_register(committed, WorkerRole.INFERENCE, "inference-cpu-7"), -1)
+    directory = WorkerDirectory(database)
+
+    directory.start()
+
+    assert list(directory.queues()) == ["inference-cpu-0"]
+    directory.stop()
+
+
+def test_the_directory_hears_of_new_workers(
+    database: Database, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.workers.REFRESH_S", 0.01)
+    directory = WorkerDirectory(database)
+    directory.start()
+
+    committed.worker()
+
+    wait_until(lambda: list(directory.queues()) == ["inference-cpu-0"], PATIENCE_S)
+    directory.stop()
+
+
+def _promote_another(database: Database) -> None:
+    """Register a second version of the model `one` and let it answer."""
+    with open_session(database) as session:
+        session.execute(
+            text(
+                "INSERT INTO model_versions (model_id, number, config, weights_sha256, weights_bytes, metrics, source) "
+                "SELECT model_id, 2, config, weights_sha256, weights_bytes, metrics, source "
+                "FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = 'one'"
+            )
+        )
+        promote(session, name="one", number=2)
+
+
+def _register(rows: Rows, role: WorkerRole, queue: str) -> int:
+    return register_worker(rows.connection, name=queue, role=role, device="cpu:0", queue=queue, host="elsewhere", pid=2)
