@@ -58,7 +58,7 @@ def run_worker(
         node: Celery node name.
         queues: What to consume.
         acknowledges: False for doorbells: nothing hangs on one, and each would cost two more round trips to the broker.
-        pool: `solo` runs tasks in the thread that consumes, `threads` beside it; never a fork, which CUDA does not survive.
+        pool: `solo` runs tasks in the thread that consumes, `threads` beside it. Never a fork: CUDA would not survive.
         concurrency: Tasks at once.
         on_ready: Called when consuming has begun.
         on_stopping: Called when the shutdown was asked for, before running tasks are waited for.

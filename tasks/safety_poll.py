@@ -53,9 +53,8 @@ class SafetyPoll:
         except SQLAlchemyError as error:
             # Postgres is away; the next look tries again.
             log.warning("safety_poll_failed", error=str(error))
-        except (
-            Exception
-        ):  # The thread must outlive any fault, or rows whose doorbell was lost would be found by nobody.
+        except Exception:
+            # The thread must outlive any fault, or rows whose doorbell was lost would be found by nobody.
             log.exception("safety_poll_fault")
 
     def _broker_answers(self) -> bool:

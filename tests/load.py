@@ -14,6 +14,10 @@ from tests.running import RunningStack, wait_until
 INPUTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 END_TIMEOUT_S = 60.0
 
+ENDS = """
+    SELECT CAST(id AS text), status, result ->> 'label' FROM predictions WHERE id = ANY(CAST(:ids AS uuid[]))
+"""
+
 
 @dataclass
 class Crowd:
@@ -40,12 +44,7 @@ class Crowd:
         """Wait for the end of all that was accepted, then compare with what the database holds."""
         wait_until(lambda: self._open() == 0, END_TIMEOUT_S)
         with self.stack.open_database().connect() as connection:
-            found = connection.execute(
-                text(
-                    "SELECT CAST(id AS text), status, result ->> 'label' FROM predictions WHERE id = ANY(CAST(:ids AS uuid[]))"
-                ),
-                {"ids": list(self.accepted)},
-            ).all()
+            found = connection.execute(text(ENDS), {"ids": list(self.accepted)}).all()
         expected = {(id_, "succeeded", str(int(a != b))) for id_, (a, b) in self.accepted.items()}
         assert {tuple(row) for row in found} == expected
         assert len(found) == len(self.accepted)

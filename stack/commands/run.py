@@ -20,6 +20,7 @@ from stack.state import is_locked, read_state
 from stack.up import Options, run_stack
 
 DEFAULT_FLOWER_PORT = 5555
+
 # One process of Python answers at one core's speed; more than a few only take memory from the models.
 MOST_WEB_PROCESSES = 4
 
@@ -134,17 +135,11 @@ def _detach(var_dir: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    until = time.monotonic() + # One process of Python answers at one core's speed; more than a few only take memory from the models.
-MOST_WEB_PROCESSES = 4
-
-DETACH_TIMEOUT_S
+    until = time.monotonic() + DETACH_TIMEOUT_S
     while "ready. " not in log.read_text():
         if process.poll() is not None:
             raise StartupError(log.read_text().strip().removeprefix("Error: "))
         if time.monotonic() > until:
-            raise StartupError(f"the stack was not ready within {# One process of Python answers at one core's speed; more than a few only take memory from the models.
-MOST_WEB_PROCESSES = 4
-
-DETACH_TIMEOUT_S:.0f} s; see {log}")
+            raise StartupError(f"the stack was not ready within {DETACH_TIMEOUT_S:.0f} s; see {log}")
         time.sleep(POLL_S)
     click.echo(log.read_text().replace("Ctrl-C stops it.", "`torchqueue down` stops it."), nl=False)

@@ -85,6 +85,14 @@ class LedgerMachine(RuleBasedStateMachine):
         for prediction_id in current:
             self._expected[prediction_id].status = "succeeded" if succeeds else "failed"
 
+    @rule(keep_attempt=st.booleans())
+    def hear_from_the_dead(self, keep_attempt: bool) -> None:
+        """Workers write outcomes of all that was taken from them, and give it back; nothing of it counts."""
+        late = [claim for claim in self._claims if not self._is_current(claim)]
+        assert ledger.complete(self._connection, [success(claim) for claim in late]) == []
+        released = ledger.release(self._connection, late, keep_attempt=keep_attempt)
+        assert (released.queued, released.finished) == (0, [])
+
     @precondition(lambda self: self._claims)
     @rule(data=st.data(), keep_attempt=st.booleans())
     def release(self, data: st.DataObject, keep_attempt: bool) -> None:

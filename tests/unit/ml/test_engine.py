@@ -1,16 +1,21 @@
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from ml.classification import ClassificationPredictor
-from ml.engine import Engine, Outcome
+from ml.engine import Engine, Key, Outcome
 from ml.errors import InvalidInputError, ModelLoadError, NotLoadedError, WeightsError
 from ml.kinds import KINDS, build_untrained
 from ml.spec import ModelSpec
 from ml.weights import dump_weights
+from tests.unit.ml.conftest import EncodeImage
+
+LoadTroublesome = Callable[..., "TroublesomePredictor"]
 
 POISON = 666.0
 """An item that starts with this makes the forward of every batch with it fail."""
@@ -22,11 +27,11 @@ class TroublesomePredictor(ClassificationPredictor):
     memory_items = 1_000
     broken = False
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.batch_sizes = []
+        self.batch_sizes: list[int] = []
 
-    def forward(self, batch):
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
         self.batch_sizes.append(len(batch))
         if len(batch) > self.memory_items:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -36,7 +41,7 @@ class TroublesomePredictor(ClassificationPredictor):
 
 
 @pytest.fixture
-def engine():
+def engine() -> Iterator[Engine]:
     threads = torch.get_num_threads()
     engine = Engine("cpu:0")
     yield engine
@@ -45,23 +50,23 @@ def engine():
 
 
 @pytest.fixture
-def key(engine, vector_spec):
+def key(engine: Engine, vector_spec: ModelSpec) -> Key:
     engine.load(vector_spec, dump_weights(build_untrained(vector_spec, "cpu").module))
     return ("vectors", 1)
 
 
 @pytest.fixture
-def image_key(engine, image_spec):
+def image_key(engine: Engine, image_spec: ModelSpec) -> Key:
     engine.load(image_spec, dump_weights(build_untrained(image_spec, "cpu").module))
     return ("images", 1)
 
 
 @pytest.fixture
-def troublesome(engine, vector_config, monkeypatch):
+def troublesome(engine: Engine, vector_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> LoadTroublesome:
     """Loads a troublesome model of batches of up to 64 and gives its predictor."""
     monkeypatch.setitem(KINDS, "troublesome", TroublesomePredictor)
 
-    def load(**trouble):
+    def load(**trouble: Any) -> TroublesomePredictor:
         for name, value in trouble.items():
             monkeypatch.setattr(TroublesomePredictor, name, value)
         spec = ModelSpec.from_config("trouble", 1, {**vector_config, "kind": "troublesome", "max_batch": 64})
@@ -73,18 +78,18 @@ def troublesome(engine, vector_config, monkeypatch):
     return load
 
 
-def _compute(engine, payloads, key=("trouble", 1)):
+def _compute(engine: Engine, payloads: Sequence[Any], key: Key = ("trouble", 1)) -> list[Outcome]:
     return engine.compute(key, engine.decode(key, payloads))
 
 
-def test_an_outcome_holds_a_result_that_json_can_carry(engine, key):
+def test_an_outcome_holds_a_result_that_json_can_carry(engine: Engine, key: Key) -> None:
     outcome = _compute(engine, [[0.0, 1.0]], key)[0]
     assert (outcome.error_code, outcome.error_detail) == (None, None)
     assert json.loads(json.dumps(outcome.result)) == outcome.result
     assert outcome.result["label"] in ("0", "1")
 
 
-def test_a_batch_of_vectors_is_answered_as_each_alone(engine, key):
+def test_a_batch_of_vectors_is_answered_as_each_alone(engine: Engine, key: Key) -> None:
     payloads = torch.randn(8, 2).tolist()
     together = _compute(engine, payloads, key)
     alone = [_compute(engine, [payload], key)[0] for payload in payloads]
@@ -93,7 +98,7 @@ def test_a_batch_of_vectors_is_answered_as_each_alone(engine, key):
     assert [one.result["score"] for one in together] == pytest.approx(scores, abs=2e-6)
 
 
-def test_a_batch_of_images_is_answered_as_each_alone(engine, image_key, encode_image):
+def test_a_batch_of_images_is_answered_as_each_alone(engine: Engine, image_key: Key, encode_image: EncodeImage) -> None:
     files = [encode_image(Image.radial_gradient("L").resize((side, 40))) for side in (30, 40, 50, 60)]
     together = _compute(engine, files, image_key)
     alone = [_compute(engine, [file], image_key)[0] for file in files]
@@ -101,47 +106,51 @@ def test_a_batch_of_images_is_answered_as_each_alone(engine, image_key, encode_i
     assert [one.result["score"] for one in together] == pytest.approx(scores, abs=2e-6)
 
 
-def test_a_bad_item_keeps_its_place_and_spares_the_others(engine, key):
+def test_a_bad_item_keeps_its_place_and_spares_the_others(engine: Engine, key: Key) -> None:
     outcomes = _compute(engine, [[0.0, 1.0], [math.nan, 1.0], [1.0]], key)
     assert [outcome.error_code for outcome in outcomes] == [None, "invalid_input", "invalid_input"]
     assert outcomes[1].error_detail.startswith("input[0]: ")
 
 
-def test_a_bad_image_keeps_its_place_and_spares_the_others(engine, image_key, encode_image):
+def test_a_bad_image_keeps_its_place_and_spares_the_others(
+    engine: Engine, image_key: Key, encode_image: EncodeImage
+) -> None:
     outcomes = _compute(engine, [b"", encode_image(Image.new("L", (30, 30)))], image_key)
     assert [outcome.error_code for outcome in outcomes] == ["invalid_input", None]
 
 
-def test_decoding_gives_tensors_and_errors(engine, image_key, encode_image):
+def test_decoding_gives_tensors_and_errors(engine: Engine, image_key: Key, encode_image: EncodeImage) -> None:
     good, bad = engine.decode(image_key, [encode_image(Image.new("L", (30, 30))), b"text"])
     assert good.shape == (1, 28, 28)
     assert isinstance(bad, InvalidInputError)
 
 
-def test_an_empty_batch_is_answered_with_nothing(engine, key):
+def test_an_empty_batch_is_answered_with_nothing(engine: Engine, key: Key) -> None:
     assert _compute(engine, [], key) == []
 
 
-def test_a_batch_of_bad_items_only_runs_no_forward(engine, troublesome):
+def test_a_batch_of_bad_items_only_runs_no_forward(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     assert _compute(engine, [[1.0], "x"])[1].error_code == "invalid_input"
     assert predictor.batch_sizes == []
 
 
-def test_a_good_batch_takes_one_forward(engine, troublesome):
+def test_a_good_batch_takes_one_forward(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     _compute(engine, [[0.0, 1.0]] * 64)
     assert predictor.batch_sizes == [64]
 
 
-def test_more_items_than_the_largest_batch_take_several_forwards(engine, troublesome):
+def test_more_items_than_the_largest_batch_take_several_forwards(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     assert len(_compute(engine, [[0.0, 1.0]] * 100)) == 100
     assert predictor.batch_sizes == [64, 36]
 
 
 @pytest.mark.parametrize("places", [{0}, {63}, {17}, {3, 40}, {0, 1, 2}])
-def test_items_that_make_the_forward_fail_fail_alone(engine, troublesome, places):
+def test_items_that_make_the_forward_fail_fail_alone(
+    engine: Engine, troublesome: LoadTroublesome, places: set[int]
+) -> None:
     predictor = troublesome()
     outcomes = _compute(engine, [[POISON if place in places else 0.0, 1.0] for place in range(64)])
     failed = {place for place, outcome in enumerate(outcomes) if outcome.error_code == "internal"}
@@ -150,21 +159,21 @@ def test_items_that_make_the_forward_fail_fail_alone(engine, troublesome, places
     assert len(predictor.batch_sizes) <= 2 * len(places) * math.log2(64) + 1
 
 
-def test_the_error_of_a_failed_forward_is_named_without_its_text(engine, troublesome):
+def test_the_error_of_a_failed_forward_is_named_without_its_text(engine: Engine, troublesome: LoadTroublesome) -> None:
     troublesome()
     assert _compute(engine, [[POISON, 1.0]]) == [
         Outcome(error_code="internal", error_detail="The network failed with ValueError.")
     ]
 
 
-def test_a_batch_that_needs_too_much_memory_is_halved(engine, troublesome):
+def test_a_batch_that_needs_too_much_memory_is_halved(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     predictor.memory_items = 20
     assert all(outcome.result for outcome in _compute(engine, [[0.0, 1.0]] * 64))
     assert predictor.batch_sizes == [64, 32, 16, 16, 16, 16]
 
 
-def test_the_size_that_fits_is_remembered(engine, troublesome):
+def test_the_size_that_fits_is_remembered(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     predictor.memory_items = 20
     _compute(engine, [[0.0, 1.0]] * 64)
@@ -173,19 +182,19 @@ def test_the_size_that_fits_is_remembered(engine, troublesome):
     assert predictor.batch_sizes == [16, 16, 16, 16]
 
 
-def test_memory_that_is_short_when_loading_lowers_the_size(engine, troublesome):
+def test_memory_that_is_short_when_loading_lowers_the_size(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome(memory_items=20)
     _compute(engine, [[0.0, 1.0]] * 64)
     assert predictor.batch_sizes == [16, 16, 16, 16]
 
 
-def test_an_item_that_needs_too_much_memory_alone_says_so(engine, troublesome):
+def test_an_item_that_needs_too_much_memory_alone_says_so(engine: Engine, troublesome: LoadTroublesome) -> None:
     predictor = troublesome()
     predictor.memory_items = 0
     assert [outcome.error_code for outcome in _compute(engine, [[0.0, 1.0]] * 2)] == ["out_of_memory"] * 2
 
 
-def test_an_output_that_is_not_finite_is_an_outcome(engine, vector_config):
+def test_an_output_that_is_not_finite_is_an_outcome(engine: Engine, vector_config: dict[str, Any]) -> None:
     spec = ModelSpec.from_config("huge", 1, {**vector_config, "arch_options": {"hidden": []}})
     predictor = build_untrained(spec, "cpu")
     torch.nn.init.constant_(predictor.module[0].weight, 1e30)
@@ -194,7 +203,9 @@ def test_an_output_that_is_not_finite_is_an_outcome(engine, vector_config):
     assert codes == ["non_finite", None]
 
 
-def test_a_fault_in_our_decoding_fails_that_item_only(engine, image_key, encode_image, monkeypatch):
+def test_a_fault_in_our_decoding_fails_that_item_only(
+    engine: Engine, image_key: Key, encode_image: EncodeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor = engine._models[image_key].predictor
     decode = predictor.decode
     monkeypatch.setattr(predictor, "decode", lambda payload: decode(payload) if payload else 1 / 0)
@@ -203,7 +214,7 @@ def test_a_fault_in_our_decoding_fails_that_item_only(engine, image_key, encode_
     assert outcomes[1].result
 
 
-def test_a_loaded_model_is_held_until_it_is_unloaded(engine, key):
+def test_a_loaded_model_is_held_until_it_is_unloaded(engine: Engine, key: Key) -> None:
     assert engine.holds(*key)
     assert engine.held() == [key]
     engine.unload(*key)
@@ -211,11 +222,11 @@ def test_a_loaded_model_is_held_until_it_is_unloaded(engine, key):
     assert engine.held() == []
 
 
-def test_unloading_what_is_not_held_does_nothing(engine):
+def test_unloading_what_is_not_held_does_nothing(engine: Engine) -> None:
     engine.unload("nobody", 1)
 
 
-def test_loading_again_replaces_the_model(engine, key, vector_spec):
+def test_loading_again_replaces_the_model(engine: Engine, key: Key, vector_spec: ModelSpec) -> None:
     before = _compute(engine, [[0.0, 1.0]], key)
     engine.load(vector_spec, dump_weights(build_untrained(vector_spec, "cpu").module))
     assert engine.held() == [key]
@@ -223,24 +234,24 @@ def test_loading_again_replaces_the_model(engine, key, vector_spec):
 
 
 @pytest.mark.parametrize("method", ["decode", "compute"])
-def test_a_model_that_is_not_loaded_is_named(engine, method):
+def test_a_model_that_is_not_loaded_is_named(engine: Engine, method: str) -> None:
     with pytest.raises(NotLoadedError, match="nobody version 2 is not loaded"):
         getattr(engine, method)(("nobody", 2), [])
 
 
-def test_weights_that_do_not_fit_are_not_held(engine, vector_spec):
+def test_weights_that_do_not_fit_are_not_held(engine: Engine, vector_spec: ModelSpec) -> None:
     with pytest.raises(WeightsError):
         engine.load(vector_spec, b"nonsense")
     assert engine.held() == []
 
 
-def test_a_model_that_cannot_compute_is_not_held(engine, troublesome):
+def test_a_model_that_cannot_compute_is_not_held(engine: Engine, troublesome: LoadTroublesome) -> None:
     with pytest.raises(ModelLoadError, match="trouble version 1 fails when tried"):
         troublesome(broken=True)
     assert engine.held() == []
 
 
-def test_the_number_of_compute_threads_is_set():
+def test_the_number_of_compute_threads_is_set() -> None:
     threads = torch.get_num_threads()
     Engine("cpu:0", compute_threads=1).close()
     assert torch.get_num_threads() == 1

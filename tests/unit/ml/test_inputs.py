@@ -5,20 +5,22 @@ import torch
 from PIL import Image
 
 from ml.errors import InvalidInputError
-from ml.inputs import blank_item, build_decoder
+from ml.inputs import Decoder, blank_item, build_decoder
+from ml.spec import ModelSpec
+from tests.unit.ml.conftest import EncodeImage
 
 
 @pytest.fixture
-def vectors(vector_spec):
+def vectors(vector_spec: ModelSpec) -> Decoder:
     return build_decoder(vector_spec.input)
 
 
 @pytest.fixture
-def images(image_spec):
+def images(image_spec: ModelSpec) -> Decoder:
     return build_decoder(image_spec.input)
 
 
-def test_a_vector_becomes_float32(vectors):
+def test_a_vector_becomes_float32(vectors: Decoder) -> None:
     decoded = vectors.decode([0, 1.5])
     assert decoded.dtype == torch.float32
     assert decoded.tolist() == [0.0, 1.5]
@@ -44,7 +46,9 @@ def test_a_vector_becomes_float32(vectors):
         ({"a": 1}, "input", "list of 2 numbers"),
     ],
 )
-def test_a_bad_vector_is_refused_alone_and_in_a_batch(vectors, payload, field, detail):
+def test_a_bad_vector_is_refused_alone_and_in_a_batch(
+    vectors: Decoder, payload: object, field: str, detail: str
+) -> None:
     with pytest.raises(InvalidInputError) as caught:
         vectors.decode(payload)
     assert caught.value.field == field
@@ -54,38 +58,40 @@ def test_a_bad_vector_is_refused_alone_and_in_a_batch(vectors, payload, field, d
     assert str(bad) == str(caught.value)
 
 
-def test_a_batch_of_vectors_equals_each_alone(vectors):
+def test_a_batch_of_vectors_equals_each_alone(vectors: Decoder) -> None:
     payloads = [[0.1, 2], [3.0, -4.5], (5, 6)]
     for together, alone in zip(vectors.decode_batch(payloads), map(vectors.decode, payloads), strict=True):
         assert torch.equal(together, alone)
 
 
-def test_an_empty_batch_of_vectors_is_empty(vectors):
+def test_an_empty_batch_of_vectors_is_empty(vectors: Decoder) -> None:
     assert vectors.decode_batch([]) == []
 
 
-def test_an_image_becomes_a_gray_square_of_bytes(images, encode_image):
+def test_an_image_becomes_a_gray_square_of_bytes(images: Decoder, encode_image: EncodeImage) -> None:
     decoded = images.decode(encode_image(Image.new("RGB", (100, 80), "white")))
     assert decoded.shape == (1, 28, 28)
     assert decoded.dtype == torch.uint8
 
 
-def test_numbers_for_an_image_model_are_refused(images):
+def test_numbers_for_an_image_model_are_refused(images: Decoder) -> None:
     with pytest.raises(InvalidInputError, match="takes an image file"):
         images.decode([1.0, 2.0])
 
 
-def test_a_bad_image_in_a_batch_leaves_its_error_in_its_place(images, encode_image):
+def test_a_bad_image_in_a_batch_leaves_its_error_in_its_place(images: Decoder, encode_image: EncodeImage) -> None:
     bad, good = images.decode_batch([b"no image", encode_image(Image.new("L", (30, 30)))])
     assert isinstance(bad, InvalidInputError)
     assert good.shape == (1, 28, 28)
 
 
-def test_a_blank_image_looks_like_a_decoded_one(images, image_spec, encode_image):
+def test_a_blank_image_looks_like_a_decoded_one(
+    images: Decoder, image_spec: ModelSpec, encode_image: EncodeImage
+) -> None:
     decoded, blank = images.decode(encode_image(Image.new("L", (30, 30)))), blank_item(image_spec.input)
     assert (blank.shape, blank.dtype) == (decoded.shape, decoded.dtype)
 
 
-def test_a_blank_vector_looks_like_a_decoded_one(vectors, vector_spec):
+def test_a_blank_vector_looks_like_a_decoded_one(vectors: Decoder, vector_spec: ModelSpec) -> None:
     decoded, blank = vectors.decode([0, 0]), blank_item(vector_spec.input)
     assert (blank.shape, blank.dtype) == (decoded.shape, decoded.dtype)

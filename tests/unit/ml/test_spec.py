@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 
 from ml.errors import InvalidSpecError
 from ml.spec import ModelSpec
 
 
-def test_a_configuration_is_read(image_config):
+def test_a_configuration_is_read(image_config: dict[str, Any]) -> None:
     spec = ModelSpec.from_config("fashion", 3, image_config)
     assert (spec.name, spec.version, spec.kind, spec.arch) == ("fashion", 3, "classification", "fashion-cnn")
     assert (spec.input.type, spec.input.size, spec.input.channels) == ("image", 28, 1)
@@ -12,13 +14,13 @@ def test_a_configuration_is_read(image_config):
     assert spec.max_batch == 4
 
 
-def test_what_a_configuration_leaves_out_has_defaults():
+def test_what_a_configuration_leaves_out_has_defaults() -> None:
     spec = ModelSpec.from_config("m", 1, {"kind": "k", "arch": "a", "input": {"type": "image", "size": 9}})
     assert (spec.arch_options, spec.labels, spec.max_batch) == ({}, (), 64)
     assert (spec.input.channels, spec.input.preparation, spec.input.mean) == (3, "photo", (0.0, 0.0, 0.0))
 
 
-def test_unknown_keys_are_left_alone(vector_config):
+def test_unknown_keys_are_left_alone(vector_config: dict[str, Any]) -> None:
     assert ModelSpec.from_config("m", 1, {**vector_config, "sha256": "ab", "metrics": {}}).kind == "classification"
 
 
@@ -47,7 +49,7 @@ def test_unknown_keys_are_left_alone(vector_config):
         ({"max_batch": 1.5}, "max_batch"),
     ],
 )
-def test_a_wrong_field_is_named(vector_config, change, field):
+def test_a_wrong_field_is_named(vector_config: dict[str, Any], change: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidSpecError) as caught:
         ModelSpec.from_config("m", 1, {**vector_config, **change})
     assert caught.value.field == field

@@ -1,16 +1,18 @@
 import json
+from pathlib import Path
 
 from click.testing import CliRunner
 
 from ml.bundles import read_bundle
 from ml.recipes.recipe import RecipeOptions
 from ml.train import main, train
+from ml.training import Progress
 
 FILES = {"MODEL_CARD.md", "metrics.json", "model.json", "weights.safetensors"}
 
 
-def test_fashion_is_trained_and_written(tiny_fashion, tmp_path):
-    told = []
+def test_fashion_is_trained_and_written(tiny_fashion: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
     options = RecipeOptions(data=tiny_fashion, epochs=1, limit=8)
     trained = train("fashion", tmp_path / "out", options, told.append)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
@@ -19,27 +21,27 @@ def test_fashion_is_trained_and_written(tiny_fashion, tmp_path):
     assert read_bundle(tmp_path / "out").build().spec.labels == trained.predictor.spec.labels
 
 
-def test_the_command_trains_xor(tmp_path):
+def test_the_command_trains_xor(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["xor", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)])
     assert result.exit_code == 0
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 2
 
 
-def test_the_same_seed_gives_the_same_file(tmp_path):
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         train("xor", tmp_path / name, RecipeOptions(epochs=2, seed=3))
     first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("a", "b"))
     assert first == second
 
 
-def test_the_command_fails_with_one_line_when_the_data_is_missing(tmp_path):
+def test_the_command_fails_with_one_line_when_the_data_is_missing(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["fashion", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "dataset-fashion-mnist" in result.output
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_recipe_is_answered_with_the_known():
+def test_an_unknown_recipe_is_answered_with_the_known() -> None:
     result = CliRunner().invoke(main, ["poetry"])
     assert result.exit_code == 2
     assert "fashion" in result.output
