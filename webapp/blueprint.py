@@ -38,7 +38,7 @@ class SparingParser(FlaskParser):
         return dict(self._defaults[id(argmap)])
 
 
-class Blueprint(SmorestBlueprint):
+class Blueprint(SmorestBlueprint):  # type: ignore[misc]  # flask-smorest carries no types.
     """What every module of views declares its routes on."""
 
     ARGUMENTS_PARSER = SparingParser()

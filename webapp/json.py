@@ -20,6 +20,4 @@ class OrjsonProvider(JSONProvider):
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         """Make a response of one value, or of keyword arguments."""
-        return self._app.response_class(
-            orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json"
-        )
+        return Response(orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json")

@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ml.errors import DatasetError
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_split_is_images_with_their_classes(tiny_fashion: Path, split: str) -> None:
+def test_a_split_is_images_with_their_classes(tiny_fashion: Path, split: Literal["train", "test"]) -> None:
     data = load_split(split, tiny_fashion)
     assert (data.images.shape, data.images.dtype) == ((48, 1, 28, 28), torch.uint8)
     assert (data.targets.shape, data.targets.dtype) == ((48,), torch.int64)

@@ -60,7 +60,7 @@ def test_without_nvidia_smi_the_drivers_directory_is_counted(
     install_nvidia_smi: InstallNvidiaSmi, tmp_path: Path
 ) -> None:
     (tmp_path / "gpus" / "0000:00:01.0").mkdir(parents=True)
-    assert install_nvidia_smi
+    assert install_nvidia_smi is not None
     assert devices.list_devices() == ["cuda:0"]
 
 

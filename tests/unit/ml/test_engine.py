@@ -11,6 +11,7 @@ from ml.classification import ClassificationPredictor
 from ml.engine import Engine, Key, Outcome
 from ml.errors import InvalidInputError, ModelLoadError, NotLoadedError, WeightsError
 from ml.kinds import KINDS, build_untrained
+from ml.predictor import Result
 from ml.spec import ModelSpec
 from ml.weights import dump_weights
 from tests.unit.ml.conftest import EncodeImage
@@ -72,6 +73,7 @@ def troublesome(engine: Engine, vector_config: dict[str, Any], monkeypatch: pyte
         spec = ModelSpec.from_config("trouble", 1, {**vector_config, "kind": "troublesome", "max_batch": 64})
         engine.load(spec, dump_weights(build_untrained(spec, "cpu").module))
         predictor = engine._models["trouble", 1].predictor
+        assert isinstance(predictor, TroublesomePredictor)
         predictor.batch_sizes.clear()
         return predictor
 
@@ -82,10 +84,16 @@ def _compute(engine: Engine, payloads: Sequence[Any], key: Key = ("trouble", 1))
     return engine.compute(key, engine.decode(key, payloads))
 
 
+def _result(outcome: Outcome) -> Result:
+    assert outcome.result is not None
+    return outcome.result
+
+
 def test_an_outcome_holds_a_result_that_json_can_carry(engine: Engine, key: Key) -> None:
     outcome = _compute(engine, [[0.0, 1.0]], key)[0]
     assert (outcome.error_code, outcome.error_detail) == (None, None)
     assert json.loads(json.dumps(outcome.result)) == outcome.result
+    assert outcome.result is not None
     assert outcome.result["label"] in ("0", "1")
 
 
@@ -93,22 +101,23 @@ def test_a_batch_of_vectors_is_answered_as_each_alone(engine: Engine, key: Key) 
     payloads = torch.randn(8, 2).tolist()
     together = _compute(engine, payloads, key)
     alone = [_compute(engine, [payload], key)[0] for payload in payloads]
-    assert [one.result["label"] for one in together] == [one.result["label"] for one in alone]
-    scores = [one.result["score"] for one in alone]
-    assert [one.result["score"] for one in together] == pytest.approx(scores, abs=2e-6)
+    assert [_result(one)["label"] for one in together] == [_result(one)["label"] for one in alone]
+    scores = [_result(one)["score"] for one in alone]
+    assert [_result(one)["score"] for one in together] == pytest.approx(scores, abs=2e-6)
 
 
 def test_a_batch_of_images_is_answered_as_each_alone(engine: Engine, image_key: Key, encode_image: EncodeImage) -> None:
     files = [encode_image(Image.radial_gradient("L").resize((side, 40))) for side in (30, 40, 50, 60)]
     together = _compute(engine, files, image_key)
     alone = [_compute(engine, [file], image_key)[0] for file in files]
-    scores = [one.result["score"] for one in alone]
-    assert [one.result["score"] for one in together] == pytest.approx(scores, abs=2e-6)
+    scores = [_result(one)["score"] for one in alone]
+    assert [_result(one)["score"] for one in together] == pytest.approx(scores, abs=2e-6)
 
 
 def test_a_bad_item_keeps_its_place_and_spares_the_others(engine: Engine, key: Key) -> None:
     outcomes = _compute(engine, [[0.0, 1.0], [math.nan, 1.0], [1.0]], key)
     assert [outcome.error_code for outcome in outcomes] == [None, "invalid_input", "invalid_input"]
+    assert outcomes[1].error_detail is not None
     assert outcomes[1].error_detail.startswith("input[0]: ")
 
 
@@ -121,6 +130,7 @@ def test_a_bad_image_keeps_its_place_and_spares_the_others(
 
 def test_decoding_gives_tensors_and_errors(engine: Engine, image_key: Key, encode_image: EncodeImage) -> None:
     good, bad = engine.decode(image_key, [encode_image(Image.new("L", (30, 30))), b"text"])
+    assert isinstance(good, torch.Tensor)
     assert good.shape == (1, 28, 28)
     assert isinstance(bad, InvalidInputError)
 
@@ -197,7 +207,7 @@ def test_an_item_that_needs_too_much_memory_alone_says_so(engine: Engine, troubl
 def test_an_output_that_is_not_finite_is_an_outcome(engine: Engine, vector_config: dict[str, Any]) -> None:
     spec = ModelSpec.from_config("huge", 1, {**vector_config, "arch_options": {"hidden": []}})
     predictor = build_untrained(spec, "cpu")
-    torch.nn.init.constant_(predictor.module[0].weight, 1e30)
+    torch.nn.init.constant_(predictor.module.get_parameter("0.weight"), 1e30)
     engine.load(spec, dump_weights(predictor.module))
     codes = [outcome.error_code for outcome in _compute(engine, [[1e30, 1e30], [0.0, 0.0]], ("huge", 1))]
     assert codes == ["non_finite", None]

@@ -41,7 +41,8 @@ def _on_canvas(garment_hw: Array) -> npt.NDArray[np.float64]:
 
 def _shaded(garment_hw: Array) -> npt.NDArray[np.float64]:
     y, x = np.mgrid[-1:1:800j, -1:1:600j]
-    return (250 - 30 * (x * x + y * y)) * (1 - _on_canvas(garment_hw) / 255)
+    shaded: npt.NDArray[np.float64] = (250 - 30 * (x * x + y * y)) * (1 - _on_canvas(garment_hw) / 255)
+    return shaded
 
 
 VARIANTS: dict[str, Callable[[Array], Array]] = {

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -46,14 +47,13 @@ def test_a_vector_becomes_float32(vectors: Decoder) -> None:
         ({"a": 1}, "input", "list of 2 numbers"),
     ],
 )
-def test_a_bad_vector_is_refused_alone_and_in_a_batch(
-    vectors: Decoder, payload: object, field: str, detail: str
-) -> None:
+def test_a_bad_vector_is_refused_alone_and_in_a_batch(vectors: Decoder, payload: Any, field: str, detail: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         vectors.decode(payload)
     assert caught.value.field == field
     assert detail in caught.value.detail
     good, bad = vectors.decode_batch([[1.0, 0.0], payload])
+    assert isinstance(good, torch.Tensor)
     assert good.tolist() == [1.0, 0.0]
     assert str(bad) == str(caught.value)
 
@@ -61,6 +61,7 @@ def test_a_bad_vector_is_refused_alone_and_in_a_batch(
 def test_a_batch_of_vectors_equals_each_alone(vectors: Decoder) -> None:
     payloads = [[0.1, 2], [3.0, -4.5], (5, 6)]
     for together, alone in zip(vectors.decode_batch(payloads), map(vectors.decode, payloads), strict=True):
+        assert isinstance(together, torch.Tensor)
         assert torch.equal(together, alone)
 
 
@@ -82,6 +83,7 @@ def test_numbers_for_an_image_model_are_refused(images: Decoder) -> None:
 def test_a_bad_image_in_a_batch_leaves_its_error_in_its_place(images: Decoder, encode_image: EncodeImage) -> None:
     bad, good = images.decode_batch([b"no image", encode_image(Image.new("L", (30, 30)))])
     assert isinstance(bad, InvalidInputError)
+    assert isinstance(good, torch.Tensor)
     assert good.shape == (1, 28, 28)
 
 

@@ -105,6 +105,13 @@ def test_a_picture_that_is_cut_off_anywhere_is_refused(kind: str, cut: float) ->
         read(data, "image/png", TAKES_PICTURES)
 
 
+def test_a_jpeg_that_is_cut_off_is_refused_though_a_thumbnail_within_it_is_whole() -> None:
+    data = picture("JPEG", "RGB", (64, 64), comment=PICTURES["JPEG"])
+
+    with pytest.raises(InvalidInputError, match="cut off"):
+        read(data[: len(data) * 9 // 10], "image/jpeg", TAKES_PICTURES)
+
+
 @pytest.mark.parametrize("kind", PICTURES)
 @given(changes=st.dictionaries(st.integers(0, 200), st.integers(0, 255), min_size=1, max_size=8))
 def test_a_damaged_picture_is_read_or_refused_and_nothing_else(kind: str, changes: dict[int, int]) -> None:
