@@ -120,7 +120,9 @@ def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: re
     valkey.delete(f"{PREFIX}{QueueName.TRAINING}")
 
 
-def test_a_training_that_fails_is_one_line(torchqueue: Torchqueue) -> None:
+def test_a_training_that_fails_is_one_line(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.training.NICENESS", 0)
+
     assert_refused(torchqueue("train", "nope"), "training nope failed: .*'nope'.*")
 
 

@@ -22,6 +22,12 @@ def _removed(committed: Rows) -> Iterator[None]:  # noqa: ARG001 - removes what 
     return iter([None])
 
 
+@pytest.fixture(autouse=True)
+def _not_nice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a polite training would outlast the test's time."""
+    monkeypatch.setattr("tasks.training.NICENESS", 0)
+
+
 def test_a_training_registers_a_version_that_does_not_answer_yet(database: Database, objects: ObjectStore) -> None:
     number = train(TrainModel(model="xor", seed=7, epochs=1), database=database, objects=objects)
 
