@@ -1,10 +1,12 @@
 """One web process and one worker that all tests of a file share; they would take the rows of other files' tests."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from flask import Flask
 from sqlalchemy import Engine as Database
+from werkzeug.test import TestResponse
 
 from schemas.enums import Scope
 from store.objects import ObjectStore
@@ -12,7 +14,14 @@ from store.settings import Settings
 from tests.factories import clean_rows
 from tests.integration.serving import Api, BackgroundWorker, make_key, web_process, worker_process
 
+LONG = {"Prefer": "wait=30"}
+NO_WAIT = {"Prefer": "wait=0"}
+
+# Long enough on a busy machine; nothing of ours should take a tenth of it.
+PATIENCE_S = 20.0
+
 ApiFor = Callable[..., Api]
+InThread = Callable[[Callable[[], TestResponse]], "Future[TestResponse]"]
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +62,10 @@ def no_worker(worker: BackgroundWorker, database: Database) -> Iterator[None]:
         clean_rows(database)
         yield
         clean_rows(database)
+
+
+@pytest.fixture
+def in_thread() -> Iterator[InThread]:
+    """Send a request from another thread."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool.submit
