@@ -7,6 +7,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import select
 
 from schemas.enums import Scope
+from stack.state import ADMIN_KEY_FILE
 from store.database import open_session
 from store.keys import create_key
 from store.migrate import migrate
@@ -15,8 +16,6 @@ from store.objects import ObjectStore
 from store.tables.model import Model
 
 BUNDLED = Path(__file__).resolve().parent.parent / "ml" / "bundled"
-
-ADMIN_KEY_FILE = "admin.key"
 
 
 def prepare_database(database: Database, objects: ObjectStore) -> list[str]:

@@ -1,29 +1,30 @@
 """The `torchqueue` command. Each group of commands has a file in `stack/commands/`."""
 
-import logging
-
 import click
-import structlog
 
-from stack.commands.keys import keys
-from stack.commands.models import models
-from stack.commands.predict import predict
-from stack.commands.process import beat, flower, healthcheck, migrate, web, worker
-from stack.commands.run import down, logs, status, up
-from stack.commands.spec import openapi
-from stack.commands.train import train
+from stack.lazy import LazyGroup
 from webapp.version import VERSION
 
+COMMANDS = {
+    "up": ("stack.commands.run:up", "Start everything on this machine; Ctrl-C drains and stops it."),
+    "down": ("stack.commands.run:down", "Drain and stop the stack on this folder."),
+    "status": ("stack.commands.run:status", "Show processes, what waits, and what the last minute did."),
+    "logs": ("stack.commands.run:logs", "Print the end of a process's log."),
+    "predict": ("stack.commands.predict:predict", "Ask a model about pictures (or JSON files)."),
+    "train": ("stack.commands.train:train", "Train a model from nothing and register the result."),
+    "models": ("stack.commands.models:models", "Manage models and their versions."),
+    "keys": ("stack.commands.keys:keys", "Manage API keys."),
+    "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),
+    "migrate": ("stack.commands.process:migrate", "Bring the database to this version."),
+    "web": ("stack.commands.process:web", "Serve the API."),
+    "worker": ("stack.commands.process:worker", "Consume one role's queues on one device."),
+    "beat": ("stack.commands.process:beat", "Send the scheduled jobs. Any number may run."),
+    "flower": ("stack.commands.process:flower", "Serve Flower, which shows workers and tasks."),
+    "healthcheck": ("stack.commands.process:healthcheck", "Exit with 0 when this host's worker holds its lease."),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="torchqueue")
 def main() -> None:
     """Run PyTorch models behind an HTTP API that never loses a job."""
-    # A command answers in its own words; what our libraries log is for the processes that it starts.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-
-
-for command in (up, down, status, logs, predict, train, models, keys, openapi):
-    main.add_command(command)
-for command in (migrate, web, worker, beat, flower, healthcheck):
-    main.add_command(command)

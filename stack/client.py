@@ -6,9 +6,8 @@ from typing import Any, Self
 
 import httpx
 
-from stack.bootstrap import ADMIN_KEY_FILE
 from stack.errors import RequestRefusedError
-from stack.state import read_state
+from stack.state import ADMIN_KEY_FILE, read_state
 
 TIMEOUT_S = 70.0
 

@@ -16,6 +16,7 @@ from stack.errors import AlreadyRunningError, NotRunningError
 STATE_FILE = "stack.json"
 LOCK_FILE = "stack.lock"
 ENV_FILE = "stack.env"
+ADMIN_KEY_FILE = "admin.key"
 
 
 @dataclass(frozen=True, kw_only=True)
