@@ -17,6 +17,10 @@ DEADLINE_LIMIT_MS = 86_400_000
 WITHOUT_NUL = validate.ContainsNoneOf("\x00", error="must not contain a NUL character")
 NAME = [validate.Length(min=1, max=NAME_LENGTH), WITHOUT_NUL]
 
+# An item is read under a path made of its two names.
+WITHOUT_SLASH = validate.ContainsNoneOf("/", error="must not contain a slash: it is part of a path")
+ITEM_NAME = [*NAME, WITHOUT_SLASH]
+
 EXAMPLE: dict[str, Any] = {
     "id": "0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
     "model": "fashion",
@@ -154,8 +158,8 @@ class PredictionQueryArgsSchema(Schema):
     version = fields.Integer(
         load_default=None, validate=validate.Range(min=1), metadata={"description": "Default: the champion."}
     )
-    catalog = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `external_id`."})
-    external_id = fields.String(load_default=None, validate=NAME, metadata={"description": "Goes with `catalog`."})
+    catalog = fields.String(load_default=None, validate=ITEM_NAME, metadata={"description": "Goes with `external_id`."})
+    external_id = fields.String(load_default=None, validate=ITEM_NAME, metadata={"description": "Goes with `catalog`."})
     priority = fields.Enum(
         Priority,
         by_value=True,

@@ -1,6 +1,9 @@
 """The `torchqueue` command. Each group of commands has a file in `stack/commands/`."""
 
+import logging
+
 import click
+import structlog
 
 from stack.lazy import LazyGroup
 from webapp.version import VERSION
@@ -28,3 +31,5 @@ COMMANDS = {
 @click.version_option(VERSION, prog_name="torchqueue")
 def main() -> None:
     """Run PyTorch models behind an HTTP API that never loses a job."""
+    # A command answers in its own words; what our libraries log is for the processes that it starts.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

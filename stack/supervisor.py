@@ -1,11 +1,12 @@
 """Keeps the processes of one machine running: starts them in order, restarts what dies, stops in reverse order."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import psutil
@@ -41,8 +42,9 @@ class Supervisor:
         self._say = say
         self.on_death: Callable[[int], None] = lambda _pid: None
         self._children: list[Child] = []
-        self._stopping = threading.Event()
-        self._woken = threading.Event()
+        self._stopping = False
+        # Signal handlers put into it: unlike an event's lock, it may be entered again by the thread that it interrupts.
+        self._signals: SimpleQueue[int] = SimpleQueue()
         self._url = ""
         self._ready = False
 
@@ -55,7 +57,7 @@ class Supervisor:
     @property
     def stopping(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._stopping.is_set()
+        return self._stopping
 
     def start(self, services: Sequence[Service]) -> None:
         """Start services, all at once, and wait until each is ready.
@@ -71,8 +73,7 @@ class Supervisor:
         while not _all_ready(started) and not self.stopping:
             self._refuse_failures(started, timed_out=time.monotonic() > until)
             self._publish()
-            self._woken.wait(TICK_S)
-            self._woken.clear()
+            self._rest()
         self._publish()
 
     def announce(self, url: str) -> None:
@@ -86,8 +87,7 @@ class Supervisor:
             changed = [self._tend(child) for child in self._children]
             if any(changed):
                 self._publish()
-            self._woken.wait(TICK_S)
-            self._woken.clear()
+            self._rest()
 
     def stop(self) -> None:
         """Stop everything, the last stage first; a stage's processes drain side by side."""
@@ -143,12 +143,17 @@ class Supervisor:
             processes=[_describe(child) for child in self._children],
         ).write(self._var_dir)
 
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self._stopping.set()
-        self._woken.set()
+    def _rest(self) -> None:
+        """Wait for a signal, or for the next tick."""
+        with suppress(Empty):
+            self._signals.get(timeout=TICK_S)
 
-    def _wake(self, _signal: int, _frame: FrameType | None) -> None:
-        self._woken.set()
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        self._signals.put(number)
+
+    def _wake(self, number: int, _frame: FrameType | None) -> None:
+        self._signals.put(number)
 
 
 def _all_ready(children: Sequence[Child]) -> bool:

@@ -84,15 +84,17 @@ def list_item_predictions(
     """List what was predicted about one item, newest first.
 
     Raises:
-        UnknownItemError: Nothing was ever sent under this catalog and external id.
+        UnknownItemError: The tenant never sent anything under this catalog and external id.
     """
     item_id = session.scalar(select(Item.id).where(Item.catalog == catalog, Item.external_id == external_id))
-    if item_id is None:
-        raise UnknownItemError(f"nothing is known of item {external_id!r} in catalog {catalog!r}")
     statement = _readable(api_key_id).where(Prediction.item_id == item_id)
     if before is not None:
         statement = statement.where(Prediction.id < before)
-    return session.scalars(statement.order_by(Prediction.id.desc()).limit(limit)).all()
+    rows = session.scalars(statement.order_by(Prediction.id.desc()).limit(limit)).all()
+    # Another tenant's item reads like one that nobody knows.
+    if item_id is None or (not rows and before is None):
+        raise UnknownItemError(f"nothing is known of item {external_id!r} in catalog {catalog!r}")
+    return rows
 
 
 def queue_position(session: Session, prediction: Prediction) -> int:

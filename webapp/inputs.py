@@ -113,17 +113,9 @@ def _vector(value: Any, length: int) -> Input:
     if not isinstance(value, list) or len(value) != length:
         raise InvalidInputError("input", f"must be a list of {length} numbers")
     for index, number in enumerate(value):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(_as_float(number)):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise InvalidInputError(f"input.{index}", "must be a finite number")
     return Input(value=value)
-
-
-def _as_float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        # An integer with hundreds of digits is JSON, but no number that a network could take.
-        return math.inf
 
 
 def _decode_base64(value: Any) -> bytes:

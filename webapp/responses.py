@@ -6,13 +6,20 @@ from typing import Any
 from flask import Response, make_response, url_for
 from sqlalchemy.orm import Session
 
-from schemas.predictions import QueuedPredictionSchema
+from schemas.predictions import PredictionSchema, QueuedPredictionSchema
 from store.predictions import queue_position
 from store.stats import finished_per_second
 from store.tables.prediction import Prediction
 from webapp.presenters import MS, from_row
 
 RETRY_AFTER_S = 1
+
+
+def prediction_response(session: Session, row: Prediction) -> Response:
+    """Answer 200 with a finished prediction, or 202 with one that is not."""
+    if row.finished_at is None:
+        return queued_response(session, row)
+    return make_response(PredictionSchema().dump(from_row(row)))
 
 
 def queued_response(session: Session, row: Prediction) -> Response:

@@ -35,10 +35,9 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import CREATE_BODY, create_prediction
-from webapp.responses import page, queued_response
+from webapp.requests import CREATE_BODY, create_prediction, read_prediction
+from webapp.responses import page, prediction_response
 from webapp.services import services
-from webapp.tickets import Waiter
 
 blp = Blueprint("predictions", __name__, url_prefix="/v1", description="Ask a model, and come back for the answer.")
 
@@ -125,12 +124,18 @@ class PredictionByIdViews(MethodView):
     @require(Scope.READ)
     @blp.arguments(schemas.WaitHeadersSchema(), location="headers")
     @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
-    def get(self, headers: dict[str, Any], prediction_id: UUID) -> dict[str, Any] | Response:
+    def get(self, headers: dict[str, Any], prediction_id: UUID) -> Response:
         """Read a prediction.
 
         Answers at once, or with `Prefer: wait=N` as soon as the prediction is finished or N seconds are over.
         """
-        return _read(prediction_id, wait_seconds(headers["prefer"], default_s=0.0))
+        return read_prediction(
+            services(),
+            prediction_id,
+            api_key_id=visible_to(),
+            wait_s=wait_seconds(headers["prefer"], default_s=0.0),
+            respond=prediction_response,
+        )
 
 
 @blp.route("/predictions/<uuid:prediction_id>/cancel")
@@ -157,21 +162,3 @@ class PredictionCancelViews(MethodView):
             if row.status != "canceled":
                 raise PredictionStateError(f"prediction {prediction_id} is {row.status} already")
             return from_row(row)
-
-
-def _read(prediction_id: UUID, wait_s: float) -> dict[str, Any] | Response:
-    waiter = Waiter(wait_s)
-    listener = services().listener
-    # Registered before the row is read, so that an end in between is not missed.
-    listener.expect(prediction_id, waiter.wake)
-    try:
-        while True:
-            with open_session(services().database) as session:
-                row = get_prediction(session, prediction_id, api_key_id=visible_to())
-                if row.finished_at is not None:
-                    return from_row(row)
-                if waiter.is_over():
-                    return queued_response(session, row)
-            waiter.wait()
-    finally:
-        listener.forget(prediction_id, waiter.wake)
