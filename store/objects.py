@@ -1,6 +1,8 @@
 """Content-addressed object store: inputs and weights under the SHA-256 of their bytes, in a folder or in S3."""
 
+from datetime import timedelta
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
@@ -8,6 +10,14 @@ from obstore.store import ObjectStore as Backend
 from obstore.store import from_url
 
 from store.errors import ObjectMissingError, ObjectsUnavailableError
+
+if TYPE_CHECKING:
+    # It exists for type checkers alone.
+    from obstore.store import RetryConfig
+
+# The library's own patience is three minutes; a request would be given up long before.
+REMOTE_TIMEOUT = timedelta(seconds=5)
+RETRIES: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=5)}
 
 
 class ObjectStore:
@@ -21,7 +31,7 @@ class ObjectStore:
         if url.startswith("file://"):
             self._backend: Backend = from_url(url, automatic_cleanup=True, mkdir=True)
         else:
-            self._backend = from_url(url)
+            self._backend = from_url(url, retry_config=RETRIES, client_options={"timeout": REMOTE_TIMEOUT})
 
     def put(self, data: bytes) -> str:
         """Store bytes and return their SHA-256 in hex.
