@@ -4,6 +4,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
 from schemas.enums import WorkerRole
@@ -59,7 +60,9 @@ def test_every_queue_is_consumed(compose: ComposeFile, profile: str) -> None:
 
 def test_every_command_of_ours_exists_and_takes_its_arguments(compose: ComposeFile) -> None:
     for name, *arguments in our_commands(compose):
-        main.commands[name].make_context(name, list(arguments)).close()
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        command.make_context(name, list(arguments)).close()
 
 
 @pytest.mark.parametrize("profile", PROFILES)
