@@ -12,7 +12,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "samples" / "sandal-01.png"
 SAMPLE_MODEL = "fashion"
 
 
-def announce(running: Running) -> None:
+def announce(running: Running, answer: str) -> None:
     """Print the table and the answer to one sample photo."""
     var_dir = running.plan.settings.var_dir
     if running.imported:
@@ -22,7 +22,7 @@ def announce(running: Running) -> None:
     console.print(f"\nadmin key   {shown(running.admin_key_file)}")
     console.print(f"API docs    {running.plan.url}/docs")
     console.print(f"Flower      user admin, password in {shown(password)}")
-    console.print(f"\n{_first_answer(var_dir)}; the same with curl:\n")
+    console.print(f"\n{answer}; the same with curl:\n")
     console.print(curl_line(running.plan.url, running.admin_key_file))
     console.print("\nready. Ctrl-C stops it.")
 
@@ -41,7 +41,8 @@ def curl_line(url: str, key_file: Path) -> str:
     )
 
 
-def _first_answer(var_dir: Path) -> str:
+def first_answer(var_dir: Path) -> str:
+    """Ask about the sample photo and say in a line what came of it."""
     try:
         with ApiClient(var_dir) as client:
             prediction = client.predict(SAMPLE_MODEL, SAMPLE)

@@ -74,13 +74,14 @@ def application_services(plan: Plan, database: Database, env: dict[str, str]) ->
         *[_worker(WorkerRole.INFERENCE, device, database, env) for device in devices],
         _worker(WorkerRole.TRAINING, devices[0], database, env),
         _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
-        Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env),
+        Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env, essential=False),
         Service(
             name="flower",
             argv=_module("tasks.flower"),
             stage=Stage.OBSERVERS,
             env=env,
             url=plan.flower_url,
+            essential=False,
             # It answers 401 without the password, which is as good a sign as any.
             is_ready=lambda _pid: _answers(plan.flower_url),
         ),
@@ -141,6 +142,8 @@ def _worker(role: WorkerRole, device: str, database: Database, env: dict[str, st
         is_ready=_lease_check(database),
         stop_timeout_s=WORKER_STOP_TIMEOUT_S,
         holds_claims=role is WorkerRole.INFERENCE,
+        # What maintenance does at once, the inference workers do too with every heartbeat.
+        essential=role is WorkerRole.INFERENCE,
     )
 
 

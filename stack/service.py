@@ -29,6 +29,7 @@ class Service:
         url: Shown in the table.
         stop_timeout_s: How long it may drain before it is killed.
         holds_claims: Whether the database must hear of its death at once.
+        essential: Whether the stack serves nobody before it is ready.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Service:
     url: str = ""
     stop_timeout_s: float = 5.0
     holds_claims: bool = False
+    essential: bool = True

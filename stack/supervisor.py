@@ -76,6 +76,14 @@ class Supervisor:
             self._rest()
         self._publish()
 
+    def launch(self, services: Sequence[Service]) -> None:
+        """Start services and go on; `run` sees to it that they become ready."""
+        started = [Child(service, self._log_dir) for service in services]
+        self._children += started
+        for child in started:
+            child.start()
+        self._publish()
+
     def announce(self, url: str) -> None:
         """Tell other commands where the API is and that all is ready."""
         self._url, self._ready = url, True

@@ -154,4 +154,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
 
 def _is_ready(var_dir: Path, process: "subprocess.Popen[bytes]") -> bool:
     assert process.poll() is None, (var_dir / "up.log").read_text()
-    return (var_dir / "stack.json").exists() and read_state(var_dir).ready
+    if not (var_dir / "stack.json").exists() or not read_state(var_dir).ready:
+        return False
+    return all(each.state == "ready" for each in read_state(var_dir).processes)

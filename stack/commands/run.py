@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import psutil
 
-from stack.announce import announce, print_processes
+from stack.announce import announce, first_answer, print_processes
 from stack.client import ApiClient
 from stack.commands.options import json_option, var_option
 from stack.commands.process import DEFAULT_PORT
@@ -54,7 +54,7 @@ def up(
     options = Options(
         var_dir=var_dir, host=host, port=port, flower_port=flower_port, workers=workers, web_processes=web_processes
     )
-    run_stack(options, say, announce)
+    run_stack(options, say, first_answer, announce)
 
 
 @click.command()

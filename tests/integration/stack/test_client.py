@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.announce import announce, curl_line
+from stack.announce import announce, curl_line, first_answer
 from stack.client import ApiClient
 from stack.errors import RequestRefusedError
 from stack.plan import Plan
@@ -83,7 +83,7 @@ def test_the_status_is_told_to_programs(torchqueue: Torchqueue) -> None:
 def test_an_announcement_ends_with_a_first_answer_and_how_to_ask(
     announced: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    announce(announced)
+    announce(announced, first_answer(announced.plan.settings.var_dir))
 
     output = capsys.readouterr().out
     assert "sandal-01.png is a Sandal" in output
@@ -92,13 +92,11 @@ def test_an_announcement_ends_with_a_first_answer_and_how_to_ask(
 
 
 def test_an_announcement_tells_why_there_is_no_first_answer(
-    announced: Running, capsys: pytest.CaptureFixture[str]
+    announced: Running,
 ) -> None:
     announced.admin_key_file.write_text("wrong")
 
-    announce(announced)
-
-    assert "was not answered: this is not an API key" in capsys.readouterr().out
+    assert "was not answered: this is not an API key" in first_answer(announced.plan.settings.var_dir)
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def announced(running: Path, settings: Settings) -> Running:
     """A stack that is up."""
     plan = Plan(settings=replace(settings, var_dir=running), host="127.0.0.1", port=8000)
     supervisor = Supervisor(running, print)
-    return Running(plan=plan, admin_key_file=running / "admin.key", imported=["xor"], supervisor=supervisor)
+    return Running(plan=plan, admin_key_file=running / "admin.key", imported=["xor"], supervisor=supervisor, later=[])
 
 
 def test_a_resource_that_is_refused_is_an_error(running: Path) -> None:
