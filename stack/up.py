@@ -177,11 +177,12 @@ def _end_leftovers(var_dir: Path, say: Callable[[str], None]) -> None:
         return
     say(f"ending {len(processes)} processes that a killed stack left behind")
     for process in processes:
-        # Postgres calls SIGINT its fast shutdown; for all others it is as good as SIGTERM.
-        process.send_signal(signal.SIGINT)
+        # Postgres calls SIGINT its fast shutdown; the others may have been started with it ignored.
+        process.send_signal(signal.SIGINT if process.name() == "postgres" else signal.SIGTERM)
     _, stubborn = psutil.wait_procs(processes, timeout=LEFTOVER_STOP_S)
     for process in stubborn:
         process.kill()
+    psutil.wait_procs(stubborn, timeout=LEFTOVER_STOP_S)
 
 
 def _write_env(var_dir: Path, settings: Settings) -> None:
