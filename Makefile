@@ -20,7 +20,7 @@ up: $(RUNTIME) ## Start everything on this machine; OPTIONS="--detach --port 800
 down: $(RUNTIME) ## Drain and stop what `make up` started
 	$(BIN)/torchqueue down
 
-test: $(DEV) ## Run all tests with branch coverage; ARGS="tests/unit -x" for some
+test: $(DEV) node_modules ## Run all tests with branch coverage; ARGS="tests/unit -x" for some
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
 
 check: lint types imports migrations-check spec-check ## Check style, types, imports, migrations and the OpenAPI document
