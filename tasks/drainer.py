@@ -24,6 +24,7 @@ from store.ledger import Claim, Outcome
 from store.objects import ObjectStore
 from store.replies import publish_idle
 from tasks.completion import Completion
+from tasks.finishing import FinishContext, Finishers
 from tasks.intake import MS, Batch, Intake
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
@@ -71,7 +72,8 @@ class Drainer:
         self._engine = engine
         self._replies = replies
         self._queues = queues
-        self._completion = Completion(results_database, replies)
+        finishers = Finishers(FinishContext(database=results_database, objects=objects))
+        self._completion = Completion(results_database, replies, finishers)
         self._intake = Intake(
             engine=engine,
             loader=loader,
@@ -131,9 +133,9 @@ class Drainer:
             raise
         if following is None:
             self._settle()
-            self._completion.finish(outcomes)
+            self._completion.finish_batch(batch.kind, outcomes)
             return self._take()
-        self._completing.append(self._behind.submit(self._completion.finish, outcomes))
+        self._completing.append(self._behind.submit(self._completion.finish_batch, batch.kind, outcomes))
         return following.result()
 
     def _take(self) -> Batch | None:

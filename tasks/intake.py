@@ -42,6 +42,7 @@ class Batch:
 
     claims: Sequence[Claim]
     key: tuple[str, int]
+    kind: str
     decoded: list[Any]
     decode_ms: float
 
@@ -138,7 +139,7 @@ class Intake:
             claims = [claim for claim in claims if claim.id not in gone]
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
         decoded = self._engine.decode(key, payloads)
-        return Batch(claims, key, list(decoded), (time.perf_counter() - started) * MS)
+        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS)
 
     def _fetch(self, claims: Sequence[Claim]) -> list[Any]:
         if all(claim.input_sha256 is None for claim in claims):

@@ -5,13 +5,16 @@ import redis
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DataError
 
+from store.objects import ObjectStore
 from tasks.completion import Completion
+from tasks.finishing import FinishContext, Finishers
 from tests.factories import Rows, success
 
 
 @pytest.fixture
-def completion(database: Database, valkey: redis.Redis) -> Completion:
-    return Completion(database, valkey)
+def completion(database: Database, valkey: redis.Redis, objects: ObjectStore) -> Completion:
+    finishers = Finishers(FinishContext(database=database, objects=objects))
+    return Completion(database, valkey, finishers)
 
 
 def test_outcomes_are_stored(completion: Completion, committed: Rows) -> None:
