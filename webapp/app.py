@@ -9,6 +9,7 @@ from store.logs import configure_logging
 from store.settings import Settings
 from webapp.docs import register_docs
 from webapp.errors import register_error_handlers
+from webapp.fast_lane import FastLane
 from webapp.headers import register_headers
 from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
@@ -58,6 +59,8 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app.before_request(_refuse_nul)
     register_headers(app)
     register_error_handlers(app)
+    if services is not None:
+        app.wsgi_app = FastLane(app, services)  # type: ignore[method-assign]  # As Flask documents it.
     return app
 
 

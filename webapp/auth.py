@@ -9,7 +9,7 @@ from flask import g, request
 from schemas.enums import Scope
 from store.keys import Principal
 from webapp.errors import MissingKeyError, ScopeError
-from webapp.services import services
+from webapp.services import KeyCache, services
 
 SCHEME = "Bearer "
 
@@ -23,9 +23,8 @@ def require(scope: Scope) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            caller = _authenticate()
-            if not caller.may(scope):
-                raise ScopeError(f"this key may not do this; it takes one with the scope {scope.value!r}")
+            key = read_key(request.headers.get("Authorization", ""))
+            caller = authenticate(services().keys, key, scope)
             g.principal = caller
             return view(*args, **kwargs)
 
@@ -47,8 +46,25 @@ def visible_to() -> int | None:
     return None if Scope.ADMIN in caller.scopes else caller.api_key_id
 
 
-def _authenticate() -> Principal:
-    header = request.headers.get("Authorization", "")
+def read_key(header: str) -> str:
+    """Take the key out of an `Authorization` header.
+
+    Raises:
+        MissingKeyError: The header is missing or of another scheme.
+    """
     if not header.startswith(SCHEME):
         raise MissingKeyError("send your API key as `Authorization: Bearer <key>`; `torchqueue keys create` makes one")
-    return services().keys.verify(header.removeprefix(SCHEME).strip())
+    return header.removeprefix(SCHEME).strip()
+
+
+def authenticate(keys: KeyCache, key: str, scope: Scope) -> Principal:
+    """Tell who holds a key.
+
+    Raises:
+        InvalidKeyError: It is malformed, unknown, revoked or expired.
+        ScopeError: It does not include the scope.
+    """
+    caller = keys.verify(key)
+    if not caller.may(scope):
+        raise ScopeError(f"this key may not do this; it takes one with the scope {scope.value!r}")
+    return caller

@@ -71,7 +71,7 @@ CREATE_BODY: dict[str, Any] = {
 }
 
 
-def create_prediction(
+def ask(
     services: Services,
     request: Request,
     caller: Principal,
@@ -79,11 +79,8 @@ def create_prediction(
     model: str,
     query: dict[str, Any],
     headers: dict[str, Any],
-) -> Response:
-    """Accept a prediction and wait for it as long as the client wants.
-
-    Returns:
-        200 with the finished prediction, or 202.
+) -> Ticket:
+    """Accept a prediction and wait for it as long as the client wants. Needs no context of Flask.
 
     Raises:
         WebError, StoreError: As `webapp.errors` maps them.
@@ -95,14 +92,46 @@ def create_prediction(
     version = services.models.resolve(model, query["version"])
     given = read_input(request, version, services.settings.max_pixels)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
-    ticket = Ticket(submission, version, until_finished=wait_s > 0)
+    ticket = Ticket(submission, version, wait_s=wait_s)
     services.listener.expect(submission.id, ticket.finish)
     try:
         services.dispatcher.submit(ticket)
         ticket.wait(wait_s or ACCEPT_TIMEOUT_S)
     finally:
         services.listener.forget(submission.id, ticket.finish)
-    return _answer(services, ticket, wait_s)
+    return ticket
+
+
+def finished_body(ticket: Ticket) -> dict[str, Any] | None:
+    """Present a prediction that this process saw finished; None when there is more to find out.
+
+    Raises:
+        InvalidInputError: The worker could not read the input.
+    """
+    if ticket.repeated or ticket.finished is None:
+        return None
+    if ticket.finished.error_code == ErrorCode.INVALID_INPUT:
+        detail = ticket.finished.error_detail or "cannot be read"
+        raise InvalidInputError("input", detail, prediction=ticket.submission.id)
+    # The members are those of `PredictionSchema`, which a test compares, and already checked.
+    return from_event(ticket.submission, ticket.version, ticket.finished)
+
+
+def answer(services: Services, ticket: Ticket) -> Response:
+    """Answer 200 with the finished prediction, or 202. Needs a request's context.
+
+    Raises:
+        WebError, StoreError: As `webapp.errors` maps them.
+    """
+    body = finished_body(ticket)
+    if body is not None:
+        return jsonify(body)
+    if ticket.repeated:
+        return _replay(services, ticket.submission, ticket.wait_s)
+    if ticket.accepted_at is None:
+        raise DatabaseUnavailableError("the database did not answer in time; repeat it with an Idempotency-Key")
+    with open_session(services.database) as session:
+        return _respond(session, get_prediction(session, ticket.submission.id, api_key_id=None))
 
 
 def _submission(
@@ -164,21 +193,6 @@ def read_prediction(
             waiter.wait()
     finally:
         services.listener.forget(prediction_id, waiter.wake)
-
-
-def _answer(services: Services, ticket: Ticket, wait_s: float) -> Response:
-    if ticket.repeated:
-        return _replay(services, ticket.submission, wait_s)
-    event = ticket.finished
-    if event is None:
-        if ticket.accepted_at is None:
-            raise DatabaseUnavailableError("the database did not answer in time; repeat it with an Idempotency-Key")
-        with open_session(services.database) as session:
-            return _respond(session, get_prediction(session, ticket.submission.id, api_key_id=None))
-    if event.error_code == ErrorCode.INVALID_INPUT:
-        raise InvalidInputError("input", event.error_detail or "cannot be read", prediction=ticket.submission.id)
-    # Straight to JSON: the members are those of `PredictionSchema`, which a test compares, and already checked.
-    return jsonify(from_event(ticket.submission, ticket.version, event))
 
 
 def _respond(session: Session, row: Prediction) -> Response:

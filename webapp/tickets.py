@@ -44,25 +44,25 @@ class Ticket:
     Args:
         submission: What to insert.
         version: The version that will answer.
-        until_finished: Whether the view waits for the end rather than the acceptance.
+        wait_s: How long the client is willing to wait for the end; 0 for the acceptance only.
     """
 
-    __slots__ = ("_settled", "_until_finished", "accepted_at", "error", "finished", "repeated", "submission", "version")
+    __slots__ = ("_settled", "accepted_at", "error", "finished", "repeated", "submission", "version", "wait_s")
 
-    def __init__(self, submission: Submission, version: ServedVersion, *, until_finished: bool) -> None:
+    def __init__(self, submission: Submission, version: ServedVersion, *, wait_s: float) -> None:
         self.submission = submission
         self.version = version
         self.accepted_at: datetime | None = None
         self.repeated = False
         self.finished: PredictionFinished | None = None
         self.error: Exception | None = None
-        self._until_finished = until_finished
+        self.wait_s = wait_s
         self._settled = Signal()
 
     def accept(self, at: datetime) -> None:
         """The row is committed."""
         self.accepted_at = at
-        if not self._until_finished:
+        if not self.wait_s:
             self._settled.set()
 
     def repeat(self) -> None:

@@ -35,7 +35,7 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import CREATE_BODY, create_prediction, read_prediction
+from webapp.requests import CREATE_BODY, answer, ask, read_prediction
 from webapp.responses import page, prediction_response
 from webapp.services import services
 
@@ -83,7 +83,8 @@ class PredictionCreateViews(MethodView):
         way the prediction is stored before anything is answered. A finished prediction is not always a success:
         look at `status`.
         """
-        return create_prediction(services(), request, principal(), model=model, query=query, headers=headers)
+        ticket = ask(services(), request, principal(), model=model, query=query, headers=headers)
+        return answer(services(), ticket)
 
 
 @blp.route("/predictions")

@@ -118,7 +118,7 @@ def ask(xor: ServedVersion) -> Ask:
     """Make a ticket of a request that waits for its acceptance."""
 
     def make_ticket(version: ServedVersion = xor, **changes: Any) -> Ticket:
-        return Ticket(submission(version, **changes), version, until_finished=False)
+        return Ticket(submission(version, **changes), version, wait_s=0)
 
     return make_ticket
 

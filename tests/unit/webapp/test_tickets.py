@@ -23,13 +23,13 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def ticket() -> Ticket:
     """Of a request that waits for its end."""
-    return make_ticket(until_finished=True)
+    return make_ticket(wait_s=10)
 
 
-def make_ticket(*, until_finished: bool) -> Ticket:
+def make_ticket(*, wait_s: float) -> Ticket:
     """Make a ticket that nobody has settled."""
     submission = Submission(id=UUID(int=0), api_key_id=1, model_id=1, model_version_id=1, reply_channel=None)
-    return Ticket(submission, SERVED, until_finished=until_finished)
+    return Ticket(submission, SERVED, wait_s=wait_s)
 
 
 def test_a_finished_ticket_is_settled(ticket: Ticket) -> None:
@@ -59,7 +59,7 @@ def test_a_ticket_that_waits_for_the_end_is_not_settled_by_its_acceptance(ticket
 
 
 def test_a_ticket_that_waits_for_its_acceptance_is_settled_by_it() -> None:
-    ticket = make_ticket(until_finished=False)
+    ticket = make_ticket(wait_s=0)
     ticket.accept(NOW)
 
     ticket.wait(PATIENCE_S)
@@ -116,7 +116,7 @@ def test_a_signal_that_is_set_again_while_its_waiter_wakes_harms_nobody() -> Non
 def test_a_ticket_settled_from_two_sides_at_once_harms_nobody() -> None:
     with ThreadPoolExecutor(2) as pool:
         for _ in range(300):
-            ticket = make_ticket(until_finished=False)
+            ticket = make_ticket(wait_s=0)
             settled = [pool.submit(ticket.accept, NOW), pool.submit(ticket.finish, EVENT)]
             ticket.wait(PATIENCE_S)
             for each in settled:
