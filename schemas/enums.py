@@ -27,6 +27,20 @@ class Priority(StrEnum):
     BULK = "bulk"
 
 
+class Placement(StrEnum):
+    """Where a model computes."""
+
+    QUEUE = "queue"
+    INLINE = "inline"
+
+
+class Durability(StrEnum):
+    """When an inline answer goes out: after its row is committed, or before."""
+
+    COMMITTED = "committed"
+    RELAXED = "relaxed"
+
+
 class Scope(StrEnum):
     """What an API key may do. `admin` includes all others."""
 

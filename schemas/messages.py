@@ -43,6 +43,7 @@ class PredictionFinished:
     decode_ms: float | None
     compute_ms: float | None
     device: str | None
+    cached: bool = False
 
     @staticmethod
     def dump_many(events: "Iterable[PredictionFinished]") -> str:

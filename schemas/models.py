@@ -5,6 +5,8 @@ from typing import Any
 from marshmallow import fields
 
 from schemas.answers import AnswerSchema
+from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
+from schemas.model_settings import ModelSettingsSchema
 
 EXAMPLE: dict[str, Any] = {
     "name": "fashion",
@@ -19,6 +21,7 @@ EXAMPLE: dict[str, Any] = {
         "std": [0.353],
         "preparation": "garment",
     },
+    "settings": SETTINGS_EXAMPLE,
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
@@ -58,6 +61,7 @@ class ModelSchema(AnswerSchema):
         allow_none=True,
         metadata={"description": "What the champion takes: `type` is `image` or `vector`. Null without a champion."},
     )
+    settings = fields.Nested(ModelSettingsSchema, required=True)
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 

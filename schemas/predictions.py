@@ -30,6 +30,7 @@ EXAMPLE: dict[str, Any] = {
     "error": None,
     "priority": "normal",
     "attempt": 1,
+    "cached": False,
     "item": {"catalog": "shop", "external_id": "42"},
     "created_at": "2026-11-20T12:00:00.000000+00:00",
     "started_at": "2026-11-20T12:00:00.003100+00:00",
@@ -43,6 +44,7 @@ CANCELED_EXAMPLE: dict[str, Any] = {
     "status": "canceled",
     "result": None,
     "attempt": 0,
+    "cached": False,
     "started_at": None,
     "timings_ms": {"queued": None, "decode": None, "compute": None, "total": 9.9},
     "device": None,
@@ -55,6 +57,7 @@ QUEUED_EXAMPLE: dict[str, Any] = {
     "status": "queued",
     "result": None,
     "attempt": 0,
+    "cached": False,
     "started_at": None,
     "finished_at": None,
     "timings_ms": {"queued": None, "decode": None, "compute": None, "total": None},
@@ -114,6 +117,9 @@ class PredictionSchema(AnswerSchema):
     error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)
     priority = fields.Enum(Priority, by_value=True, required=True)
     attempt = fields.Integer(required=True, metadata={"description": "Times that a worker took it up."})
+    cached = fields.Boolean(
+        required=True, metadata={"description": "Whether it is the answer of an earlier request with the same input."}
+    )
     item = fields.Nested(ItemReferenceSchema, required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was accepted."})
     started_at = fields.AwareDateTime(
@@ -170,6 +176,9 @@ class PredictionQueryArgsSchema(Schema):
         load_default=None,
         validate=validate.Range(min=1, max=DEADLINE_LIMIT_MS),
         metadata={"description": "Expires when no worker took it up within so many milliseconds."},
+    )
+    no_cache = fields.Boolean(
+        load_default=False, metadata={"description": "`true` computes anew, even where the model remembers answers."}
     )
 
 

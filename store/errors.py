@@ -13,6 +13,10 @@ class UnknownModelError(StoreError):
     """Raised when no model has the given name, or it has no version that could answer."""
 
 
+class ModelSettingsError(StoreError):
+    """Raised when a model of its kind cannot be served as its settings ask."""
+
+
 class UnknownVersionError(StoreError):
     """Raised when a model exists but not the asked version of it."""
 

@@ -53,6 +53,27 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What is known of a prediction before it is stored: from memory, or computed in the process that accepts it.
+
+    Attributes:
+        result: What the model says; None when it failed.
+        elapsed_ms: From acceptance until now, milliseconds.
+        device: Where it was computed; None for an answer from memory.
+        cached: Whether it is the answer of an earlier prediction.
+    """
+
+    elapsed_ms: float
+    result: dict[str, Any] | None = None
+    error_code: ErrorCode | None = None
+    error_detail: str | None = None
+    device: str | None = None
+    decode_ms: float | None = None
+    compute_ms: float | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A row that this worker now holds, under a fence that no later claim shares."""
 
@@ -99,10 +120,46 @@ def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, da
         and `find_repeat` tells for which prediction.
     """
     rows = [_submission_row(submission) for submission in group]
-    # Items and idempotency keys cost two more writes; the statement without them is the hot path.
-    plain = all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
-    statement = sql.SUBMIT_PLAIN if plain else sql.SUBMIT
+    statement = sql.SUBMIT_PLAIN if _are_plain(rows) else sql.SUBMIT
     return {row.id: row.created_at for row in statement.run(connection, rows=_dump(rows))}
+
+
+def record(connection: Connection, group: Sequence[tuple[Submission, Answer]]) -> dict[UUID, PredictionFinished]:
+    """Store a group of predictions that are answered already, in one statement.
+
+    Returns:
+        What became of each, by id. An id that is missing was a repeat, as with `submit`.
+    """
+    rows = [_submission_row(submission) | _answer_row(answer) for submission, answer in group]
+    statement = sql.RECORD_PLAIN if _are_plain(rows) else sql.RECORD
+    stored = {row.id: row for row in statement.run(connection, rows=_dump(rows))}
+    return {
+        submission.id: finished_event(submission.id, answer, row.created_at, row.finished_at)
+        for submission, answer in group
+        if (row := stored.get(submission.id)) is not None
+    }
+
+
+def finished_event(
+    prediction_id: UUID, answer: Answer, created_at: datetime, finished_at: datetime
+) -> PredictionFinished:
+    """Tell of a prediction that was answered before it was stored. Nothing that came from memory was started."""
+    created = created_at.isoformat()
+    return PredictionFinished(
+        id=str(prediction_id),
+        status=_status(answer.error_code),
+        attempt=0 if answer.cached else 1,
+        result=answer.result,
+        error_code=answer.error_code,
+        error_detail=answer.error_detail,
+        created_at=created,
+        started_at=None if answer.cached else created,
+        finished_at=finished_at.isoformat(),
+        decode_ms=answer.decode_ms,
+        compute_ms=answer.compute_ms,
+        device=answer.device,
+        cached=answer.cached,
+    )
 
 
 def claim(connection: Connection, *, worker_id: int, device: str, limit: int) -> list[Claim]:
@@ -229,6 +286,7 @@ def _finished(found: Iterable[Row[Any]]) -> list[Finished]:
                 decode_ms=row.decode_ms,
                 compute_ms=row.compute_ms,
                 device=row.device,
+                cached=row.cached,
             ),
         )
         for row in found
@@ -255,12 +313,35 @@ def _submission_row(submission: Submission) -> dict[str, Any]:
     }
 
 
+def _are_plain(rows: Sequence[dict[str, Any]]) -> bool:
+    """Items and idempotency keys cost two more writes; the statement without them is the hot path."""
+    return all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    return {
+        "status": _status(answer.error_code),
+        "result": answer.result,
+        "error_code": answer.error_code,
+        "error_detail": answer.error_detail,
+        "attempt": 0 if answer.cached else 1,
+        "device": answer.device,
+        "decode_ms": answer.decode_ms,
+        "compute_ms": answer.compute_ms,
+        "elapsed_ms": answer.elapsed_ms,
+        "cached": answer.cached,
+    }
+
+
+def _status(error_code: ErrorCode | None) -> PredictionStatus:
+    return PredictionStatus.SUCCEEDED if error_code is None else PredictionStatus.FAILED
+
+
 def _outcome_row(outcome: Outcome) -> dict[str, Any]:
-    status = PredictionStatus.SUCCEEDED if outcome.error_code is None else PredictionStatus.FAILED
     return {
         "id": str(outcome.claim.id),
         "fence": outcome.claim.fence,
-        "status": status,
+        "status": _status(outcome.error_code),
         "result": outcome.result,
         "error_code": outcome.error_code,
         "error_detail": outcome.error_detail,

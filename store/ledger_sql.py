@@ -5,17 +5,21 @@ from store.prepared import PreparedStatement
 # What every statement that may finish rows returns, as `ledger.Finished` reads it.
 FINISHED_COLUMNS = """
     p.id, p.reply_channel, p.status, p.attempt, p.result, p.error_code, p.error_detail,
-    p.created_at, p.started_at, p.finished_at, p.decode_ms, p.compute_ms, p.device
+    p.created_at, p.started_at, p.finished_at, p.decode_ms, p.compute_ms, p.device, p.cached
 """
 
-INCOMING = """
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r(
-        id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
-        priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
-        catalog text, external_id text, deadline_ms bigint, idempotency_key text, request_sha256 text)
+# What a request says of itself, and what is known of its answer before it is stored.
+REQUEST_COLUMNS = """
+    id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
+    priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
+    catalog text, external_id text, deadline_ms bigint, idempotency_key text, request_sha256 text
+"""
+ANSWER_COLUMNS = """
+    status text, result jsonb, error_code text, error_detail text, attempt smallint, device text,
+    decode_ms double precision, compute_ms double precision, elapsed_ms double precision, cached boolean
 """
 
-INSERT_PREDICTIONS = """
+INSERT_QUEUED = """
     INSERT INTO predictions (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
         reply_channel, claim_order, run_after, deadline_at)
@@ -26,16 +30,39 @@ INSERT_PREDICTIONS = """
     RETURNING id, created_at
 """
 
-SUBMIT_PLAIN = PreparedStatement(
-    "submit_plain", f"WITH incoming AS ({INCOMING}) {INSERT_PREDICTIONS.format(item_id='NULL', joins='')}"
-)
+# It was accepted when the request came, a moment before it is stored. Nothing that was answered from memory started.
+INSERT_ANSWERED = """
+    INSERT INTO predictions AS p (
+        id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
+        claim_order, run_after, attempt, device, result, error_code, error_detail, decode_ms, compute_ms, cached,
+        created_at, started_at, finished_at)
+    SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, r.status, r.priority, r.input,
+        r.input_sha256, r.input_bytes, now(), now(), r.attempt, r.device, r.result, r.error_code, r.error_detail,
+        r.decode_ms, r.compute_ms, r.cached, now() - r.elapsed_ms * interval '1 millisecond',
+        CASE WHEN r.attempt > 0 THEN now() - r.elapsed_ms * interval '1 millisecond' END, now()
+    FROM incoming r {joins}
+    RETURNING p.id, p.created_at, p.finished_at
+"""
 
-# Items are written in one order by all processes, else two groups with the same items could deadlock.
-# `DO UPDATE` rather than `DO NOTHING`, which would not return the id of a row that another group just made.
-SUBMIT = PreparedStatement(
-    "submit",
-    f"""
-    WITH incoming AS ({INCOMING}),
+
+def _inserting(insert: str, columns: str) -> str:
+    """The plain way in: no item, no idempotency key."""
+    return f"""
+    WITH incoming AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r({columns}))
+    {insert.format(item_id="NULL", joins="")}
+"""
+
+
+def _inserting_with_keys(insert: str, columns: str) -> str:
+    """The way in with items and idempotency keys.
+
+    Items are written in one order by all processes, else two groups with the same items could deadlock. `DO UPDATE`
+    rather than `DO NOTHING`, which would not return the id of a row that another group just made.
+    """
+    joins = """LEFT JOIN known_items i USING (catalog, external_id)
+    WHERE r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)"""
+    return f"""
+    WITH incoming AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r({columns})),
     known_items AS (
         INSERT INTO items (catalog, external_id, last_seen_at)
         SELECT DISTINCT catalog, external_id, now() FROM incoming WHERE catalog IS NOT NULL ORDER BY 1, 2
@@ -47,15 +74,19 @@ SUBMIT = PreparedStatement(
         WHERE idempotency_key IS NOT NULL ORDER BY 1, 2
         ON CONFLICT DO NOTHING
         RETURNING prediction_id)
-    {
-        INSERT_PREDICTIONS.format(
-            item_id="i.id",
-            joins='''LEFT JOIN known_items i USING (catalog, external_id)
-    WHERE r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)''',
-        )
-    }
-""",
-)
+    {insert.format(item_id="i.id", joins=joins)}
+"""
+
+
+SUBMIT_PLAIN = PreparedStatement("submit_plain", _inserting(INSERT_QUEUED, REQUEST_COLUMNS))
+
+SUBMIT = PreparedStatement("submit", _inserting_with_keys(INSERT_QUEUED, REQUEST_COLUMNS))
+
+ANSWERED_COLUMNS = f"{REQUEST_COLUMNS}, {ANSWER_COLUMNS}"
+
+RECORD_PLAIN = PreparedStatement("record_plain", _inserting(INSERT_ANSWERED, ANSWERED_COLUMNS))
+
+RECORD = PreparedStatement("record", _inserting_with_keys(INSERT_ANSWERED, ANSWERED_COLUMNS))
 
 # `head` is the most urgent row that nobody else is claiming; the batch is of its version.
 CLAIM = PreparedStatement(

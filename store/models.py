@@ -7,9 +7,15 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
-from store.errors import UnknownModelError, UnknownVersionError
+from schemas.model_settings import ModelSettings
+from store.errors import ModelSettingsError, UnknownModelError, UnknownVersionError
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
+
+#: Their answers depend on more than the input and the version.
+CHANGING_KINDS = frozenset({"similarity"})
+
+DEFAULT_SETTINGS = ModelSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +29,7 @@ class ServedVersion:
     kind: str
     config: Mapping[str, Any]
     weights_sha256: str
+    settings: ModelSettings = DEFAULT_SETTINGS
 
     @property
     def input(self) -> Mapping[str, Any]:
@@ -105,7 +112,25 @@ def served(version: ModelVersion) -> ServedVersion:
         kind=version.model.kind,
         config=version.config,
         weights_sha256=version.weights_sha256,
+        settings=ModelSettings.load(version.model.settings),
     )
+
+
+def configure(session: Session, *, name: str, settings: ModelSettings) -> Model:
+    """Change how a model is served. Web processes follow within seconds.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        ModelSettingsError: The model's kind cannot be served so.
+    """
+    model = get_model(session, name)
+    if settings.cache is not None and model.kind in CHANGING_KINDS:
+        raise ModelSettingsError(
+            f"answers of a {model.kind} model change with its index and cannot be remembered; leave `cache` out"
+        )
+    model.settings = settings.dump()
+    session.flush()
+    return model
 
 
 def get_model(session: Session, name: str) -> Model:

@@ -26,6 +26,7 @@ class Settings:
         max_pixels: Largest accepted picture, width times height.
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Requests that one web process answers at once.
+        inline: Whether web processes compute the models whose placement is `inline`.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
@@ -41,6 +42,7 @@ class Settings:
     max_pixels: int = 25_000_000
     retention_days: int = 90
     web_threads: int = 64
+    inline: bool = False
     metrics_public: bool = False
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
@@ -71,6 +73,7 @@ class Settings:
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
+                inline=env.bool("INLINE", cls.inline),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),

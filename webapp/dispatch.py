@@ -1,19 +1,17 @@
-"""Group commit: one submitter thread a process writes what all request threads hand it, then rings.
+"""Group commit: one thread at a time writes what all request threads hand in, then rings.
 
 It takes everything that waits, inserts it in one statement with one commit, and rings a worker once for each
 model version. There is no timer: while one commit runs, the next group gathers, so a lone request waits for
-nobody and a crowd shares the cost of the commit.
+nobody, not even for another thread, and a crowd shares the cost of the commit.
 
 Nor is every group rung. A worker that was rung claims until it finds nothing, and then says that it is idle;
 until it does, rows need no doorbell of their own. See docs/decisions/0002-group-commit.md.
 """
 
 import math
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 
 import structlog
 from sqlalchemy import Engine as Database
@@ -24,6 +22,7 @@ from schemas.names import QueueName
 from store import ledger
 from store.database import HeldConnection
 from tasks.doorbell import Doorbell
+from webapp.combiner import Combiner
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.tickets import Ticket
 
@@ -35,7 +34,7 @@ GROUP_LIMIT = 256
 #: A worker that was rung and never said that it is idle is rung again after so long.
 SILENCE_S = 1.0
 
-# While rows wait for a doorbell, the submitter looks at the clock this often.
+# Rows that wait for a doorbell are looked at this often.
 TICK_S = 0.1
 
 
@@ -44,7 +43,7 @@ class Dispatcher:
 
     Args:
         database: Durable; one connection is held.
-        doorbell: Used by the submitter thread alone.
+        doorbell: Used by one thread at a time.
         live_queues: Tells the queues of the inference workers that are alive.
     """
 
@@ -52,18 +51,17 @@ class Dispatcher:
         self._connection = HeldConnection(database)
         self._doorbell = doorbell
         self._live_queues = live_queues
-        self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._combiner = Combiner[Ticket]("submitter", self._work, limit=GROUP_LIMIT, tick_s=TICK_S)
         self._unrung: dict[str, tuple[str, int]] = {}
         self._rung_at: dict[str, float] = {}
-        self._thread = threading.Thread(target=self._run, name="submitter", daemon=True)
 
     def start(self) -> None:
         """Begin to take submissions."""
-        self._thread.start()
+        self._combiner.start()
 
-    def submit(self, ticket: Ticket) -> None:
-        """Hand over a submission; the ticket is settled when its group is committed or refused."""
-        self._inbox.put(ticket)
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Hand over submissions; each ticket is settled when its group is committed or refused."""
+        self._combiner.submit(tickets)
 
     def forget(self, ids: Sequence[str]) -> None:
         """These are terminal: nobody needs to hear of them any more. Called from the listener's thread."""
@@ -75,39 +73,29 @@ class Dispatcher:
         for queue in queues:
             self._rung_at.pop(queue, None)
         if self._unrung:
-            # Wakes the submitter, which alone may ring.
-            self._inbox.put(None)
+            # This thread may not ring: a frozen broker must not keep it from hearing.
+            self._combiner.wake()
 
-    def _run(self) -> None:
-        while True:
-            group = self._gather()
-            try:
-                if group:
-                    self._commit(group)
-                self._ring()
-            except Exception:  # The thread must outlive any fault, or every later request would hang.
-                log.exception("submitter_fault", count=len(group))
-                for ticket in group:
-                    if ticket.accepted_at is None and not ticket.repeated:
-                        ticket.refuse(DatabaseUnavailableError("the request could not be stored; try again"))
-
-    def _gather(self) -> list[Ticket]:
-        """Wait for the first entry, or a tick when rows wait for a doorbell; then take all there is."""
-        entries: list[Ticket | None] = []
+    def _work(self, group: Sequence[Ticket]) -> None:
         try:
-            entries.append(self._inbox.get(timeout=TICK_S if self._unrung else None))
-            while len(entries) < GROUP_LIMIT:
-                entries.append(self._inbox.get_nowait())
-        except Empty:
-            pass
-        return [entry for entry in entries if entry is not None]
+            self._commit([ticket for ticket in group if ticket.answer is None])
+            self._record([ticket for ticket in group if ticket.answer is not None])
+            self._ring()
+        except Exception:  # Whoever works for others must outlive any fault, or their requests would hang.
+            log.exception("submitter_fault", count=len(group))
+            for ticket in group:
+                if ticket.accepted_at is None and ticket.finished is None and not ticket.repeated:
+                    ticket.refuse(DatabaseUnavailableError("the request could not be stored; try again"))
 
     def _commit(self, group: Sequence[Ticket]) -> None:
+        """Write what a worker is to answer."""
+        if not group:
+            return
         try:
             with self._connection.use() as connection:
                 accepted = ledger.submit(connection, [ticket.submission for ticket in group])
         except SQLAlchemyError as error:
-            self._refuse(group, error)
+            self._refuse(group, error, self._commit)
             return
         for ticket in group:
             at = accepted.get(ticket.submission.id)
@@ -117,14 +105,35 @@ class Dispatcher:
             self._unrung[str(ticket.submission.id)] = (ticket.version.model, ticket.version.number)
             ticket.accept(at)
 
-    def _refuse(self, group: Sequence[Ticket], error: SQLAlchemyError) -> None:
+    def _record(self, group: Sequence[Ticket]) -> None:
+        """Write what is answered already."""
+        if not group:
+            return
+        try:
+            with self._connection.use() as connection:
+                recorded = ledger.record(
+                    connection, [(ticket.submission, ticket.answer) for ticket in group if ticket.answer is not None]
+                )
+        except SQLAlchemyError as error:
+            self._refuse(group, error, self._record)
+            return
+        for ticket in group:
+            event = recorded.get(ticket.submission.id)
+            if event is None:
+                ticket.repeat()
+            else:
+                ticket.finish(event)
+
+    def _refuse(
+        self, group: Sequence[Ticket], error: SQLAlchemyError, write: Callable[[Sequence[Ticket]], None]
+    ) -> None:
         """Refuse a group that Postgres did not take; when the data is at fault, only those whose data it is."""
         if isinstance(error, DBAPIError) and type(error).__name__ == "DataError":
             if len(group) == 1:
                 group[0].refuse(InvalidInputError("input", "the database cannot hold this input"))
                 return
             for ticket in group:
-                self._commit([ticket])
+                write([ticket])
             return
         log.warning("group_refused", count=len(group), error=str(error))
         for ticket in group:

@@ -24,6 +24,7 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "error": _error(row.error_code, row.error_detail),
         "priority": Priority(row.priority),
         "attempt": row.attempt,
+        "cached": row.cached,
         "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
         **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
         "device": row.device,
@@ -44,6 +45,7 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
         "error": _error(event.error_code, event.error_detail),
         "priority": submission.priority,
         "attempt": event.attempt,
+        "cached": event.cached,
         "item": item,
         **_times(
             datetime.fromisoformat(event.created_at),

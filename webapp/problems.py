@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, UnprocessableEntity
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge, UnprocessableEntity
 
 from schemas.problems import CONTENT_TYPE
 from store import errors as store
@@ -157,6 +157,13 @@ INVALID_OPTION = Problem(
     detail="priority: Must be one of: interactive, normal, bulk.",
     field="priority",
 )
+INVALID_SETTING = Problem(
+    name="InvalidSetting",
+    error=UnprocessableEntity,
+    detail="placement: Must be one of: queue, inline.",
+    field="placement",
+)
+MALFORMED_REQUEST = Problem(name="MalformedRequest", error=BadRequest, detail="the body is not JSON")
 INVALID_PAGE = Problem(
     name="InvalidPage",
     error=UnprocessableEntity,
@@ -165,6 +172,11 @@ INVALID_PAGE = Problem(
 )
 INVALID_INPUT = Problem(
     name="InvalidInput", error=errors.InvalidInputError, detail="is no JPEG, PNG or WebP picture", field="input"
+)
+INVALID_MODEL_SETTINGS = Problem(
+    name="InvalidModelSettings",
+    error=store.ModelSettingsError,
+    detail="answers of a similarity model change with its index and cannot be remembered; leave `cache` out",
 )
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")

@@ -17,7 +17,9 @@ from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
 from tasks.doorbell import Doorbell
+from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
+from webapp.inline import InlinePlace, load_runner
 from webapp.replies import ReplyListener
 from webapp.workers import WorkerDirectory
 
@@ -64,9 +66,13 @@ class Services:
         )
         self.keys = KeyCache(self.database)
         self.models = ModelCache(self.database)
+        self.cache = ResultCache()
+        self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
 
     def start(self) -> Self:
         """Start the threads of this process."""
+        if self.inline is not None:
+            self.inline.start()
         self.directory.start()
         self.listener.start()
         self.dispatcher.start()

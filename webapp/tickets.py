@@ -2,11 +2,14 @@
 
 import threading
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from schemas.messages import PredictionFinished
-from store.ledger import Submission
+from store.ledger import Answer, Submission, finished_event
 from store.models import ServedVersion
+
+MS = 1000.0
 
 
 class Signal:
@@ -45,19 +48,42 @@ class Ticket:
         submission: What to insert.
         version: The version that will answer.
         wait_s: How long the client is willing to wait for the end; 0 for the acceptance only.
+
+    Attributes:
+        payload: The input as it was sent, for whoever answers in this process.
+        answer: What is known already; such a submission is stored with it and never queued.
     """
 
-    __slots__ = ("_settled", "accepted_at", "error", "finished", "repeated", "submission", "version", "wait_s")
+    __slots__ = (
+        "_began_at",
+        "_settled",
+        "accepted_at",
+        "answer",
+        "error",
+        "finished",
+        "payload",
+        "repeated",
+        "submission",
+        "version",
+        "wait_s",
+    )
 
     def __init__(self, submission: Submission, version: ServedVersion, *, wait_s: float) -> None:
         self.submission = submission
         self.version = version
+        self.payload: Any = None
+        self.answer: Answer | None = None
         self.accepted_at: datetime | None = None
         self.repeated = False
         self.finished: PredictionFinished | None = None
         self.error: Exception | None = None
         self.wait_s = wait_s
+        self._began_at = time.perf_counter()
         self._settled = Signal()
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return (time.perf_counter() - self._began_at) * MS
 
     def accept(self, at: datetime) -> None:
         """The row is committed."""
@@ -79,6 +105,12 @@ class Ticket:
         """The prediction is terminal."""
         self.finished = event
         self._settled.set()
+
+    def finish_early(self, answer: Answer) -> None:
+        """The prediction is answered; its row follows."""
+        finished_at = datetime.now(UTC)
+        started_at = finished_at - timedelta(milliseconds=answer.elapsed_ms)
+        self.finish(finished_event(self.submission.id, answer, started_at, finished_at))
 
     def wait(self, timeout_s: float) -> None:
         """Wait until settled.

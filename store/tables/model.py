@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from store.database import Base, CreatedAt, Identifier
+from store.database import Base, CreatedAt, Identifier, JsonObject
 from store.tables.model_version import ModelVersion
 
 
@@ -16,6 +16,9 @@ class Model(Base):
     name: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str] = mapped_column(comment="Registered in ml.kinds, e.g. classification.")
     description: Mapped[str]
+    settings: Mapped[JsonObject] = mapped_column(
+        server_default="{}", comment="Where it runs and what is remembered, as schemas.model_settings reads it."
+    )
     created_at: Mapped[CreatedAt]
     champion_id: Mapped[int | None] = mapped_column(
         BigInteger,

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, false, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -69,6 +69,9 @@ class Prediction(Base):
     error_detail: Mapped[str | None] = mapped_column(comment="A sentence for the client.")
     decode_ms: Mapped[float | None]
     compute_ms: Mapped[float | None]
+    cached: Mapped[bool] = mapped_column(
+        server_default=false(), comment="Answered with the result of an earlier prediction of the same input."
+    )
     created_at: Mapped[CreatedAt]
     started_at: Mapped[UtcDateTime | None]
     finished_at: Mapped[UtcDateTime | None]

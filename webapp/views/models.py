@@ -6,13 +6,23 @@ from flask.views import MethodView
 
 from schemas import models as schemas
 from schemas.enums import Scope
+from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
+from schemas.model_settings import ModelSettings, ModelSettingsSchema
 from store import models
 from store.database import open_session
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from webapp.auth import require
 from webapp.blueprint import Blueprint
-from webapp.problems import UNKNOWN_MODEL, UNKNOWN_PATH, UNKNOWN_VERSION, problems
+from webapp.problems import (
+    INVALID_MODEL_SETTINGS,
+    INVALID_SETTING,
+    MALFORMED_REQUEST,
+    UNKNOWN_MODEL,
+    UNKNOWN_PATH,
+    UNKNOWN_VERSION,
+    problems,
+)
 from webapp.services import services
 
 blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
@@ -50,6 +60,20 @@ class ModelByNameViews(MethodView):
         """
         with open_session(services().database) as session:
             return _model(models.get_model(session, model))
+
+    @problems(MALFORMED_REQUEST, UNKNOWN_MODEL, INVALID_SETTING, INVALID_MODEL_SETTINGS)
+    @blp.doc(operationId="configure_model")
+    @require(Scope.ADMIN)
+    @blp.arguments(ModelSettingsSchema, example=SETTINGS_EXAMPLE)
+    @blp.response(200, schemas.ModelSchema, description="The model as it is served now.", example=schemas.EXAMPLE)
+    def put(self, settings: dict[str, Any], model: str) -> dict[str, Any]:
+        """Say how a model is served.
+
+        Replaces all settings, for all versions of the model; what is left out gets its default. Every web process
+        follows within seconds.
+        """
+        with open_session(services().database) as session:
+            return _model(models.configure(session, name=model, settings=ModelSettings.load(settings)))
 
 
 @blp.route("/<string:model>/versions")
@@ -99,6 +123,7 @@ def _model(model: Model) -> dict[str, Any]:
         "description": model.description,
         "champion": None if champion is None else champion.number,
         "input": None if champion is None else champion.config["input"],
+        "settings": ModelSettings.load(model.settings).dump(),
         "created_at": model.created_at,
     }
 

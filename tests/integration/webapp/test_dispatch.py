@@ -146,11 +146,13 @@ def test_requests_that_come_together_share_one_statement(
     dispatcher = start()
     tickets = [ask() for _ in range(50)]
 
-    with _held_back(database):
+    with ThreadPoolExecutor(len(tickets)) as pool:
+        with _held_back(database):
+            handed_in = [pool.submit(dispatcher.submit, [ticket]) for ticket in tickets]
+            # The first comer is held back with its own; the others have handed theirs in and may wait.
+            wait_until(lambda: sum(each.done() for each in handed_in) == len(tickets) - 1, PATIENCE_S)
         for ticket in tickets:
-            dispatcher.submit(ticket)
-    for ticket in tickets:
-        ticket.wait(PATIENCE_S)
+            ticket.wait(PATIENCE_S)
 
     assert all(ticket.accepted_at for ticket in tickets)
     assert 1 <= statements.submissions <= 2
@@ -169,14 +171,12 @@ def test_requests_of_many_threads_are_all_accepted(start: StartDispatcher, ask: 
 
 @pytest.mark.parametrize("bad", ["\0", ["a\0b"]])
 def test_only_the_request_whose_data_is_at_fault_is_refused(
-    start: StartDispatcher, ask: Ask, database: Database, bad: object
+    start: StartDispatcher, ask: Ask, bad: object
 ) -> None:
     dispatcher = start()
     first, faulty, last = tickets = [ask(), ask(input=bad), ask()]
 
-    with _held_back(database):
-        for ticket in tickets:
-            dispatcher.submit(ticket)
+    dispatcher.submit(tickets)
     first.wait(PATIENCE_S)
     last.wait(PATIENCE_S)
 
@@ -360,7 +360,7 @@ def test_the_real_broker_gets_the_ids_of_the_rows(
 
 def _send(dispatcher: Dispatcher, ticket: Ticket) -> Ticket:
     """Submit a ticket and wait until it is settled."""
-    dispatcher.submit(ticket)
+    dispatcher.submit([ticket])
     ticket.wait(PATIENCE_S)
     return ticket
 

@@ -77,9 +77,9 @@ def test_a_prediction_that_waits_is_read_as_queued(api: Api) -> None:
 
 
 def test_a_prediction_without_waiting_is_answered_later(api: Api) -> None:
-    location = api.predict_xor(headers=NO_WAIT).headers["Location"]
+    prediction_id = api.predict_xor(headers=NO_WAIT).get_json()["id"]
 
-    assert api.get(location, headers=LONG).get_json()["status"] == "succeeded"
+    assert api.get(f"/v1/predictions/{prediction_id}", headers=LONG).get_json()["status"] == "succeeded"
 
 
 def test_a_long_poll_is_woken_by_the_end(

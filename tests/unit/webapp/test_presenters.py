@@ -55,6 +55,7 @@ def make_row(**changes: Any) -> Prediction:
         "status": "succeeded",
         "priority": "normal",
         "attempt": 1,
+        "cached": False,
         "result": {"label": "1"},
         "created_at": CREATED,
         "started_at": STARTED,

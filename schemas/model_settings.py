@@ -1,0 +1,103 @@
+"""How a model is served, apart from what it is: changed at any time, for all of its versions."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from marshmallow import Schema, fields, validate
+
+from schemas.enums import Durability, Placement
+
+MEBIBYTE = 1024 * 1024
+
+#: A week: longer than that, a result should be made anew by whatever version answers then.
+LONGEST_TTL_S = 7 * 24 * 3600
+
+EXAMPLE: dict[str, Any] = {
+    "placement": "queue",
+    "durability": "committed",
+    "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheSettings:
+    """What is remembered of a model's answers.
+
+    Attributes:
+        ttl_s: An answer is given again for so long, in seconds.
+        max_bytes: Most memory of one web process for this model; the least recently used answers leave.
+    """
+
+    ttl_s: float
+    max_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings:
+    """How a model is served.
+
+    Attributes:
+        placement: Where it computes.
+        durability: When an inline answer goes out: after its row is committed, or before.
+        cache: What is remembered; None remembers nothing.
+    """
+
+    placement: Placement = Placement.QUEUE
+    durability: Durability = Durability.COMMITTED
+    cache: CacheSettings | None = None
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Self:
+        """Read what `dump` wrote; what is missing has its default."""
+        cache = stored.get("cache")
+        return cls(
+            placement=Placement(stored.get("placement", Placement.QUEUE)),
+            durability=Durability(stored.get("durability", Durability.COMMITTED)),
+            cache=None if cache is None else CacheSettings(**cache),
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Write as JSON can hold it."""
+        return asdict(self)
+
+
+class CacheSettingsSchema(Schema):
+    """What is remembered of a model's answers."""
+
+    ttl_s = fields.Float(
+        required=True,
+        validate=validate.Range(min=0, min_inclusive=False, max=LONGEST_TTL_S),
+        metadata={"description": "An answer is given again for so many seconds."},
+    )
+    max_bytes = fields.Integer(
+        load_default=64 * MEBIBYTE,
+        validate=validate.Range(min=MEBIBYTE),
+        metadata={
+            "description": "Most memory of one web process for this model, 64 MiB by default; "
+            "the least recently used answers leave."
+        },
+    )
+
+
+class ModelSettingsSchema(Schema):
+    """How a model is served. What is left out has its default."""
+
+    placement = fields.Enum(
+        Placement,
+        by_value=True,
+        load_default=Placement.QUEUE,
+        metadata={
+            "description": "`queue`: on a worker's device. `inline`: in the web process, where one has that role."
+        },
+    )
+    durability = fields.Enum(
+        Durability,
+        by_value=True,
+        load_default=Durability.COMMITTED,
+        metadata={
+            "description": "Of inline answers. `committed`: stored before they are given. "
+            "`relaxed`: stored right after; a crash may forget the last ones."
+        },
+    )
+    cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
