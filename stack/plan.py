@@ -36,6 +36,7 @@ class Plan:
         port: Port on which the API listens.
         workers: Inference workers; None for one a GPU, or one CPU device.
         web_processes: Processes that answer HTTP.
+        inline: Whether these compute the models whose placement is `inline`.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Plan:
     port: int
     workers: int | None = None
     web_processes: int = 1
+    inline: bool = False
 
     @property
     def url(self) -> str:
@@ -105,7 +107,7 @@ def _web(plan: Plan, env: dict[str, str]) -> Service:
         name="web",
         argv=web_command(plan.settings, host=plan.host, port=plan.port, processes=plan.web_processes),
         stage=Stage.WEB,
-        env=env,
+        env=env | {"TORCHQUEUE_INLINE": str(int(plan.inline))},
         url=plan.url,
         is_ready=lambda _pid: _answers(f"{plan.url}/health/ready", 200),
         stop_timeout_s=WEB_STOP_TIMEOUT_S,

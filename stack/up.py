@@ -50,6 +50,7 @@ class Options:
     flower_port: int
     workers: int | None
     web_processes: int
+    inline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,7 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
         port=options.port,
         workers=options.workers,
         web_processes=options.web_processes,
+        inline=options.inline or settings.inline,
     )
     database = create_database(settings.database_url, application="supervisor", pool_size=2)
     imported = prepare_database(database, ObjectStore(settings.object_url))

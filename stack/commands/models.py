@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from schemas.enums import Durability, Placement
+from schemas.model_settings import LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
 from stack.commands.options import json_option, open_database, var_option
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
-from store.models import list_models, list_versions, promote
+from store.models import configure, list_models, list_versions, promote
 
 
 @click.group()
@@ -38,6 +40,26 @@ def list_(var_dir: Path, as_json: bool) -> None:
             for name, kind, number, champion, source, metrics in rows
         ],
     )
+
+
+@models.command("configure")
+@var_option
+@click.argument("model")
+@click.option("--placement", type=click.Choice([str(each) for each in Placement]), default=Placement.QUEUE.value)
+@click.option("--durability", type=click.Choice([str(each) for each in Durability]), default=Durability.COMMITTED.value)
+@click.option("--cache-ttl", type=click.FloatRange(0, LONGEST_TTL_S, min_open=True), help="Seconds; without, no cache.")
+@click.option("--cache-mib", type=click.IntRange(1), default=64, show_default=True, help="Of each web process.")
+@one_line_errors
+def configure_(
+    var_dir: Path, model: str, placement: str, durability: str, cache_ttl: float | None, cache_mib: int
+) -> None:
+    """Say where a model computes and what is remembered; what is left out gets its default."""
+    cache = None if cache_ttl is None else CacheSettings(ttl_s=cache_ttl, max_bytes=cache_mib * MEBIBYTE)
+    settings = ModelSettings(placement=Placement(placement), durability=Durability(durability), cache=cache)
+    with open_session(open_database(var_dir)) as session:
+        configure(session, name=model, settings=settings)
+    remembered = "nothing is remembered" if cache is None else f"answers are remembered for {cache.ttl_s:g} s"
+    console.print(f"{model} computes {placement}; {remembered}")
 
 
 @models.command("promote")

@@ -42,17 +42,31 @@ LOG_LINES = 50
     default=lambda: min(MOST_WEB_PROCESSES, os.cpu_count() or 1),
     help="Processes that answer HTTP; default: one a core, at most 4.",
 )
+@click.option("--inline", is_flag=True, help="Let web processes compute the models whose placement is `inline`.")
 @click.option("--detach", is_flag=True, help="Return when all is ready and leave it running.")
 @one_line_errors
 def up(
-    var_dir: Path, host: str, port: int, flower_port: int, workers: int | None, web_processes: int, detach: bool
+    var_dir: Path,
+    host: str,
+    port: int,
+    flower_port: int,
+    workers: int | None,
+    web_processes: int,
+    inline: bool,
+    detach: bool,
 ) -> None:
     """Start everything on this machine; Ctrl-C drains and stops it."""
     if detach:
         _detach(var_dir)
         return
     options = Options(
-        var_dir=var_dir, host=host, port=port, flower_port=flower_port, workers=workers, web_processes=web_processes
+        var_dir=var_dir,
+        host=host,
+        port=port,
+        flower_port=flower_port,
+        workers=workers,
+        web_processes=web_processes,
+        inline=inline,
     )
     run_stack(options, say, first_answer, announce)
 

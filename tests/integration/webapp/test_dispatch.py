@@ -170,9 +170,7 @@ def test_requests_of_many_threads_are_all_accepted(start: StartDispatcher, ask: 
 
 
 @pytest.mark.parametrize("bad", ["\0", ["a\0b"]])
-def test_only_the_request_whose_data_is_at_fault_is_refused(
-    start: StartDispatcher, ask: Ask, bad: object
-) -> None:
+def test_only_the_request_whose_data_is_at_fault_is_refused(start: StartDispatcher, ask: Ask, bad: object) -> None:
     dispatcher = start()
     first, faulty, last = tickets = [ask(), ask(input=bad), ask()]
 
