@@ -58,7 +58,7 @@ def test_a_worker_is_told_its_role_and_device(settings: Settings, monkeypatch: p
 
 
 def test_every_process_gets_the_variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {tuple(service.env.items()) for service in _services(settings, monkeypatch)} == {(("NAME", "value"),)}
+    assert {service.env["NAME"] for service in _services(settings, monkeypatch)} == {"value"}
 
 
 def test_web_is_stopped_before_the_workers_and_they_before_the_servers() -> None:
