@@ -1,7 +1,7 @@
 """Intervals that hold the share of targets that they state: conformalized quantile regression.
 
-Romano, Patterson, Candès 2019, arXiv:1905.03222: whatever the network, an interval widened by the offset found here holds
-a new target with at least the stated probability, as long as new items come from where the calibration items came from.
+Romano, Patterson, Candès 2019, arXiv:1905.03222: whatever the network, an interval widened by the offset found here
+holds a new target with at least the stated probability, as long as new items come from where the calibration's came.
 
 Shapes: N items.
 """

@@ -44,7 +44,7 @@ class Predictor(ABC):
         """Turn one item into the tensor that ``forward`` takes a stack of. Thread safe; never touches the device.
 
         Returns:
-            ``[C, H, W]`` uint8, 0..255, gray or RGB, for an image; ``[D]`` float32 for a vector or a record. On the CPU.
+            On the CPU: ``[C, H, W]`` uint8, 0..255, gray or RGB, for an image; ``[D]`` float32 for a vector or record.
 
         Raises:
             InvalidInputError: The item cannot be used.

@@ -18,7 +18,7 @@ FIELD = "input"
 
 
 class RecordDecoder:
-    """A mapping of names to values -> ``[D]`` float32: numbers as they are, choices by their place among the choices."""
+    """A mapping of names to values -> ``[D]`` float32: numbers as they are, choices by their place in their list."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._fields = spec.fields

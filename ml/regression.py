@@ -25,8 +25,8 @@ OUTPUTS = 3
 class RegressionPredictor(Predictor):
     """Result: ``{"value": 2757.0, "low": 2410.0, "high": 3121.0, "unit": "USD", "interval": 0.8}``.
 
-    ``value`` is the predicted median. The interval from ``low`` to ``high`` is meant to hold the share ``interval`` of all
-    items; that it does was arranged by ``calibrated``.
+    ``value`` is the predicted median. The interval from ``low`` to ``high`` is meant to hold the share ``interval`` of
+    all items; ``calibrated`` sees to it that it does.
     """
 
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
@@ -76,7 +76,7 @@ class RegressionPredictor(Predictor):
         return {"value": value, "low": low, "high": high, "unit": self.target.unit, "interval": self.target.interval}
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean pinball loss of the three quantiles against values ``[B]`` in the target's unit, on the outputs' device."""
+        """Mean pinball loss of the three quantiles against values ``[B]`` in their unit, on the outputs' device."""
         wanted = self.target.to_network(targets.float())
         tail = (1 - self.target.interval) / 2
         pairs = zip(_ends(outputs.float()), (tail, 0.5, 1 - tail), strict=True)

@@ -1,7 +1,7 @@
 """A residual network on records: numbers and choices, each with an embedding of its own. Our own, trained from nothing.
 
-The blocks are those of Gorishniy et al. 2021 (arXiv:2106.11959), the embeddings of numbers those of Gorishniy et al.
-2022 (arXiv:2203.05556), both called for by name in the literature on tables as what brings networks to the level of trees.
+Residual blocks after Gorishniy et al. 2021 (arXiv:2106.11959); embeddings of numbers by learned periods after Gorishniy
+et al. 2022 (arXiv:2203.05556), which bring networks to the level of trees on tables.
 
 Shapes: B batch, N numbers, K choices, F fields (N + K), W frequencies, E embedding, D width, Q outputs.
 """
@@ -110,7 +110,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+        self.body = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, hidden_bd: Tensor) -> Tensor:
         """See the class."""

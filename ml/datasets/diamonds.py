@@ -1,7 +1,7 @@
 """The diamonds of ggplot2: 53,940 round cut diamonds with their attributes and prices in US dollars.
 
-Source: ``diamonds`` of ggplot2 (https://ggplot2.tidyverse.org/reference/diamonds.html), MIT licence, copyright ggplot2
-authors, as the Python package plotnine 0.15.9 carries it (MIT licence); only the quotation marks were taken out and the
+Source: ``diamonds`` of ggplot2 (https://ggplot2.tidyverse.org/reference/diamonds.html), MIT licence, copyright
+ggplot2 core developer team, as the Python package plotnine 0.15.9 carries it (MIT licence); only the quotation marks were taken out and the
 file compressed. It lies beside this file, see ``data/README.md``.
 
 Attributes are refused by the same rule as in a request: rows whose values are outside of ``FIELDS`` are left out. That

@@ -10,7 +10,8 @@ from ml.spec import ModelSpec
 
 
 def _build(config: dict[str, Any], **changes: Any) -> nn.Module:
-    return build_module(ModelSpec.from_config("m", 1, {**config, **changes}))
+    spec = ModelSpec.from_config("m", 1, {**config, **changes})
+    return build_module(spec, len(spec.labels))
 
 
 def test_fashion_cnn_gives_one_logit_a_label(image_config: dict[str, Any]) -> None:
