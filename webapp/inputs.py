@@ -45,7 +45,10 @@ class Input:
     @property
     def sha256(self) -> str:
         """Hex hash of what was sent, equal for equal inputs."""
-        return sha256(orjson.dumps(self.value) if self.data is None else self.data).hexdigest()
+        if self.data is not None:
+            return sha256(self.data).hexdigest()
+        # In whatever order a client names the values of a record.
+        return sha256(orjson.dumps(self.value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def size(self) -> int | None:

@@ -1,8 +1,8 @@
 """The diamonds of ggplot2: 53,940 round cut diamonds with their attributes and prices in US dollars.
 
 Source: ``diamonds`` of ggplot2 (https://ggplot2.tidyverse.org/reference/diamonds.html), MIT licence, copyright
-ggplot2 core developer team, as the Python package plotnine 0.15.9 carries it (MIT licence); only the quotation marks were taken out and the
-file compressed. It lies beside this file, see ``data/README.md``.
+ggplot2 core developer team, as the Python package plotnine 0.15.9 carries it (MIT licence); only the quotation marks
+were taken out and the file compressed. It lies beside this file, see ``data/README.md``.
 
 Attributes are refused by the same rule as in a request: rows whose values are outside of ``FIELDS`` are left out. That
 are the 20 with a side of 0 mm, which means that it was not measured, and the 3 with sides of 31.8 and 58.9 mm, longer
@@ -47,12 +47,12 @@ x and y, table the width of the top over the widest point."""
 
 TARGET = "price"
 
-SHARES = {"train": 0.70, "calibration": 0.15, "test": 0.15}
+Split = Literal["train", "calibration", "test"]
+
+SHARES: dict[Split, float] = {"train": 0.70, "calibration": 0.15, "test": 0.15}
 """Of the distinct diamonds; the calibration widens the interval, so neither training nor test may use it."""
 
 SPLIT_SEED = 0
-
-Split = Literal["train", "calibration", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class PricedDiamonds:
         return PricedDiamonds(self.records[start:stop], self.items[start:stop], self.prices[start:stop])
 
 
-def load_split(split: Split, directory: Path = DEFAULT_DIRECTORY) -> PricedDiamonds:
-    """Read one of the three parts, always the same and in the same random order.
+def load_splits(directory: Path = DEFAULT_DIRECTORY) -> dict[Split, PricedDiamonds]:
+    """Read the three parts, always the same and in the same random order.
 
     Diamonds with equal attributes are in one part: 345 rows are the same stone listed again, and a model that saw its
     price in training would be tested on what it remembers.
@@ -87,24 +87,22 @@ def load_split(split: Split, directory: Path = DEFAULT_DIRECTORY) -> PricedDiamo
         DatasetError: The file is missing or damaged.
     """
     usable = _keep_usable(_read_rows(directory / FILE_NAME))
-    ends = _ends(usable.items)
-    chosen = ends[split]
-    return PricedDiamonds(
-        [usable.records[index] for index in chosen.tolist()], usable.items[chosen], usable.prices[chosen]
-    )
+    return {
+        split: PricedDiamonds([usable.records[row] for row in rows.tolist()], usable.items[rows], usable.prices[rows])
+        for split, rows in _draw(usable.items).items()
+    }
 
 
-def _ends(items: Tensor) -> dict[str, Tensor]:
+def _draw(items: Tensor) -> dict[Split, Tensor]:
     """Indices of the rows of each part, in random order, with equal rows in one part."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     distinct, group_of_row = torch.unique(items, dim=0, return_inverse=True)
-    counts = [round(share * len(distinct)) for share in SHARES.values()][:-1]
-    groups = torch.randperm(len(distinct), generator=generator)
-    place_of_group = torch.empty_like(groups).scatter_(0, groups, torch.arange(len(groups)))
-    place = place_of_group[group_of_row]
+    place_of_group = torch.randperm(len(distinct), generator=generator)
+    counts = torch.tensor([round(share * len(distinct)) for share in SHARES.values()])
+    # The part whose end is the first beyond the group's place.
+    part_of_group = torch.bucketize(place_of_group, counts.cumsum(0)[:-1], right=True)
     order = torch.randperm(len(items), generator=generator)
-    part_of_row = torch.bucketize(place, torch.tensor(counts).cumsum(0), right=True)[order]
-    return {name: order[part_of_row == number] for number, name in enumerate(SHARES)}
+    return {split: order[part_of_group[group_of_row[order]] == number] for number, split in enumerate(SHARES)}
 
 
 def _keep_usable(rows: list[dict[str, Any]]) -> PricedDiamonds:

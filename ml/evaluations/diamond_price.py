@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ml.bundles import read_bundle
-from ml.datasets.diamonds import DEFAULT_DIRECTORY, PricedDiamonds, load_split
+from ml.datasets.diamonds import DEFAULT_DIRECTORY, PricedDiamonds, load_splits
 from ml.errors import EvaluationError, InvalidInputError, InvalidSpecError
 from ml.evaluations.evaluation import EvaluationOptions, Report
 from ml.evaluations.regression import MIN_ITEMS, RegressionEvaluation, evaluate_regression
@@ -25,7 +25,7 @@ def evaluate_diamond_price(options: EvaluationOptions) -> Report:
     predictor = read_bundle(options.model).build()
     if not isinstance(predictor, RegressionPredictor):
         raise InvalidSpecError("kind", f"must be 'regression' to be evaluated as one; {options.model} has another.")
-    test = load_split("test", options.data or DEFAULT_DIRECTORY).part(0, options.limit)
+    test = load_splits(options.data or DEFAULT_DIRECTORY)["test"].part(0, options.limit)
     if len(test) < MIN_ITEMS:
         raise EvaluationError(f"{len(test)} diamond(s) are too few for deciles; --limit must be {MIN_ITEMS} or more.")
     result = evaluate_regression(predictor, _decode(predictor, test), test.prices)

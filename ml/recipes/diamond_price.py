@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ml.datasets.diamonds import DEFAULT_DIRECTORY, FIELDS, SHARES, PricedDiamonds, load_split
+from ml.datasets.diamonds import DEFAULT_DIRECTORY, FIELDS, SHARES, PricedDiamonds, load_splits
 from ml.errors import TrainingError
 from ml.evaluations.regression import MIN_ITEMS, RegressionEvaluation, evaluate_regression
 from ml.kinds import build_untrained
@@ -43,8 +43,8 @@ CARD = """# diamond-price
   deviations of the log price.
 - **Data**: `diamonds` of [ggplot2](https://ggplot2.tidyverse.org/reference/diamonds.html), MIT licence, in this
   repository at `ml/datasets/data/`. 53,940 diamonds; left out are the 20 with a side of 0 mm and the 3 with an
-  impossible one. Split at random {shares} into training ({train_items:,}), calibration and test; equal diamonds are in one part.
-  The network and its settings were chosen on a tenth of the training part; the test part chose nothing.
+  impossible one. Split at random {shares} into training ({train_items:,}), calibration and test; equal diamonds are
+  in one part. The settings were chosen on a tenth of the training part; the test part chose nothing.
 - **Command**: `python -m ml.train diamond-price --seed {seed} --epochs {epochs} --out ml/bundled/diamond-price`;
   took {seconds:.0f} s with {threads} CPU thread(s).
 
@@ -112,8 +112,7 @@ def _load(options: RecipeOptions) -> list[PricedDiamonds]:
         raise TrainingError(
             f"{options.limit} diamond(s) are too few to train and to measure; take {MIN_ITEMS} or more."
         )
-    directory = options.data or DEFAULT_DIRECTORY
-    return [load_split(split, directory).part(0, options.limit) for split in ("train", "calibration", "test")]
+    return [part.part(0, options.limit) for part in load_splits(options.data or DEFAULT_DIRECTORY).values()]
 
 
 def _configure(training: PricedDiamonds) -> dict[str, Any]:
