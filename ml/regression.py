@@ -57,8 +57,11 @@ class RegressionPredictor(Predictor):
 
     def encode_batch(self, outputs: Tensor) -> list[Result | NonFiniteOutputError]:
         """``[B, Q]`` -> results; see the class for their form."""
+        quantiles = self.quantiles(outputs)
         # Infinity also comes out of a finite output that is beyond all numbers after the exponential.
-        return [self._encode_row(row) for row in self.quantiles(outputs).tolist()]
+        finite = outputs.isfinite().all(dim=1).cpu() & quantiles.isfinite().all(dim=1)
+        rows = zip(finite.tolist(), quantiles.tolist(), strict=True)
+        return [self._encode_row(*row) for row in rows]
 
     def quantiles(self, outputs: Tensor) -> Tensor:
         """``[B, Q]`` -> low, median and high in the target's unit, ``[B, 3]`` float64 on the CPU, in rising order."""
@@ -69,10 +72,10 @@ class RegressionPredictor(Predictor):
         ends = torch.minimum(low - offset, median), median, torch.maximum(high + offset, median)
         return self.target.from_network(torch.stack(ends, dim=1))
 
-    def _encode_row(self, quantiles: list[float]) -> Result | NonFiniteOutputError:
-        low, value, high = (round(number, self.target.decimals) for number in quantiles)
-        if not abs(low) + abs(high) < float("inf"):
+    def _encode_row(self, finite: bool, quantiles: list[float]) -> Result | NonFiniteOutputError:
+        if not finite:
             return NonFiniteOutputError("The network's output holds NaN or infinity.")
+        low, value, high = (round(number, self.target.decimals) for number in quantiles)
         return {"value": value, "low": low, "high": high, "unit": self.target.unit, "interval": self.target.interval}
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
