@@ -9,7 +9,7 @@ from ml.bundles import read_bundle
 from ml.datasets.diamonds import DEFAULT_DIRECTORY, PricedDiamonds, load_splits
 from ml.errors import EvaluationError, InvalidInputError, InvalidSpecError
 from ml.evaluations.evaluation import EvaluationOptions, Report
-from ml.evaluations.regression import MIN_ITEMS, RegressionEvaluation, evaluate_regression
+from ml.evaluations.regression import GROUPS, MIN_ITEMS, RegressionEvaluation, evaluate_regression
 from ml.predictor import Predictor
 from ml.regression import RegressionPredictor
 
@@ -22,12 +22,12 @@ def evaluate_diamond_price(options: EvaluationOptions) -> Report:
     """
     if options.photo_like:
         raise EvaluationError("diamond-price takes no pictures; leave --photo-like out.")
+    if options.limit is not None and options.limit < MIN_ITEMS:
+        raise EvaluationError(f"--limit must be {MIN_ITEMS} or more: prices are looked at in {GROUPS} parts.")
     predictor = read_bundle(options.model).build()
     if not isinstance(predictor, RegressionPredictor):
         raise InvalidSpecError("kind", f"must be 'regression' to be evaluated as one; {options.model} has another.")
     test = load_splits(options.data or DEFAULT_DIRECTORY)["test"].part(0, options.limit)
-    if len(test) < MIN_ITEMS:
-        raise EvaluationError(f"{len(test)} diamond(s) are too few for deciles; --limit must be {MIN_ITEMS} or more.")
     result = evaluate_regression(predictor, _decode(predictor, test), test.prices)
     return _report(result, predictor.target.unit)
 

@@ -44,7 +44,7 @@ CARD = """# diamond-price
 - **Data**: `diamonds` of [ggplot2](https://ggplot2.tidyverse.org/reference/diamonds.html), MIT licence, in this
   repository at `ml/datasets/data/`. 53,940 diamonds; left out are the 20 with a side of 0 mm and the 3 with an
   impossible one. Split at random {shares} into training ({train_items:,}), calibration and test; equal diamonds are
-  in one part. The settings were chosen on a tenth of the training part; the test part chose nothing.
+  in one part. The settings were chosen on an earlier random split; the test part of this one chose nothing.
 - **Command**: `python -m ml.train diamond-price --seed {seed} --epochs {epochs} --out ml/bundled/diamond-price`;
   took {seconds:.0f} s with {threads} CPU thread(s).
 

@@ -1,6 +1,5 @@
 """``diamond-price``: what the shipped model does on diamonds that nothing of it was trained or chosen on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +85,3 @@ def test_the_command_prints_a_decile_a_line() -> None:
     assert result.exit_code == 0
     assert "200 test diamonds" in result.output
     assert result.output.count(" to ") == 10
-
-
-def test_the_command_prints_json() -> None:
-    result = CliRunner().invoke(main, ["diamond-price", "--limit", "50", "--json"])
-    assert json.loads(result.output)["items"] == 50

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from ml.conformal import coverage
 from ml.errors import InvalidSpecError, NonFiniteOutputError
@@ -10,8 +11,10 @@ from ml.kinds import build_untrained
 from ml.regression import RegressionPredictor
 from ml.spec import ModelSpec
 from ml.training import FitOptions, fit, forward_all
+from tests.unit.ml.conftest import EncodeImage
 
-LEVELS = 600
+PICTURES = 600
+SIDE_PX = 14
 
 
 def build(config: dict[str, Any], **changes: Any) -> RegressionPredictor:
@@ -146,11 +149,12 @@ def test_a_vector_can_be_regressed_by_configuration_alone(vector_config: dict[st
 
 def test_pictures_are_regressed_by_configuration_alone(image_config: dict[str, Any]) -> None:
     """Brightness in percent of a noisy picture, learned by the network of garments in a few dozen steps."""
-    brightness = torch.rand(LEVELS) * 90 + 5
-    noise = torch.randn(LEVELS, 1, 28, 28) * 10
+    brightness = torch.rand(PICTURES) * 90 + 5
+    noise = torch.randn(PICTURES, 1, SIDE_PX, SIDE_PX) * 10
     pictures = (brightness.view(-1, 1, 1, 1) * 2.55 + noise).clamp(0, 255).to(torch.uint8)
     options = {"unit": "%", "mean": 50.0, "std": 26.0}
-    predictor = build(image_config, kind="regression", labels=[], kind_options=options)
+    shown = {**image_config["input"], "size": SIDE_PX, "preparation": "photo"}
+    predictor = build(image_config, kind="regression", labels=[], kind_options=options, input=shown)
     fit_options = FitOptions(epochs=8, batch_size=32, peak_learning_rate=1e-2, optimizer="adamw")
     fit(predictor, pictures[:400], brightness[:400], fit_options)
     predictor = predictor.calibrated(forward_all(predictor, pictures[400:500]), brightness[400:500])
@@ -158,3 +162,11 @@ def test_pictures_are_regressed_by_configuration_alone(image_config: dict[str, A
     assert predictor.metric(outputs, brightness[500:]) > 0.9
     low, _, high = predictor.quantiles(outputs).unbind(dim=1)
     assert 0.6 < coverage(low, high, brightness[500:].double()) < 0.95
+
+
+def test_a_picture_file_is_answered_with_a_number(image_config: dict[str, Any], encode_image: EncodeImage) -> None:
+    predictor = build(image_config, kind="regression", labels=[], kind_options={"unit": "%"})
+    predictor.module.eval()
+    item = predictor.decode(encode_image(Image.new("L", (40, 40), "white")))
+    result = predictor.encode(predictor.forward(item.unsqueeze(0))[0])
+    assert (result["unit"], result["low"] <= result["value"] <= result["high"]) == ("%", True)
