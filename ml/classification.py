@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ml.errors import InvalidInputError, InvalidSpecError, NonFiniteOutputError
 from ml.inputs import build_decoder
+from ml.normalisation import Normalisation
 from ml.predictor import Payload, Predictor, Result
 from ml.spec import ModelSpec
 
@@ -21,8 +22,6 @@ SCORE_DECIMALS = 6
 
 LABEL_SMOOTHING = 0.05
 """Share of the target spread over all labels (Szegedy et al. 2015, arXiv:1512.00567): keeps scores from saturating."""
-
-MAX_PIXEL = 255.0
 
 
 class ClassificationPredictor(Predictor):
@@ -37,9 +36,7 @@ class ClassificationPredictor(Predictor):
             raise InvalidSpecError("labels", "must list two labels or more.")
         super().__init__(spec, module, device)
         self._decoder = build_decoder(spec.input)
-        # Folded with the scaling to 0..1, so that normalising a batch is one subtraction and one division.
-        self._mean = torch.tensor(spec.input.mean, device=device).view(-1, 1, 1) * MAX_PIXEL
-        self._std = torch.tensor(spec.input.std, device=device).view(-1, 1, 1) * MAX_PIXEL
+        self._normalise = Normalisation(spec.input, device)
 
     def decode(self, payload: Payload) -> Tensor:
         """``[C, H, W]`` uint8 or ``[D]`` float32; see ``Predictor.decode``."""
@@ -51,11 +48,7 @@ class ClassificationPredictor(Predictor):
 
     def forward(self, batch: Tensor) -> Tensor:
         """``[B, C, H, W]`` or ``[B, D]`` -> logits ``[B, K]``, or ``[B, 1]`` for two labels."""
-        # Images travel to the device as bytes, a quarter of the size of floats, and are normalised there.
-        batch = batch.to(self.device, non_blocking=True)
-        if self.spec.input.type == "image":
-            batch = (batch.float() - self._mean) / self._std
-        logits: Tensor = self.module(batch)
+        logits: Tensor = self.module(self._normalise(batch))
         return logits
 
     def encode_batch(self, outputs: Tensor) -> list[Result | NonFiniteOutputError]:

@@ -128,7 +128,7 @@ class Engine:
             NotLoadedError: The model is not loaded.
         """
         predictor = self._find(key).predictor
-        if predictor.spec.input.type == "vector":
+        if predictor.spec.input.type != "image":
             # Handing a few numbers to another thread costs more than converting them.
             return list(predictor.decode_batch(payloads))
         if len(payloads) == 1:

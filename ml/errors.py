@@ -63,6 +63,10 @@ class TrainingError(MLError):
     """A training cannot start or went wrong, for example because its loss stopped being finite."""
 
 
+class EvaluationError(MLError):
+    """An evaluation cannot be made with the options that were given."""
+
+
 class DeviceError(MLError):
     """A device name is malformed, or this process cannot use the device."""
 

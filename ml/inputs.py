@@ -1,9 +1,9 @@
-"""From what was sent to a tensor: one decoder for images, one for vectors, shared by all kinds.
+"""From what was sent to a tensor: one decoder a type of input, shared by all kinds.
 
 Shapes: C channels, H height, W width, D length of a vector, N items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from ml.errors import InvalidInputError
 from ml.images import decode_image
 from ml.predictor import Payload
 from ml.preparation import find_preparation
-from ml.spec import InputSpec
+from ml.records import RecordDecoder
+from ml.spec import InputSpec, InputType
 
 FIELD = "input"
 """The name that the request gives to what we decode."""
@@ -83,12 +84,18 @@ class VectorDecoder:
         return type(payload) is list and len(payload) == self._size and _NUMBER_TYPES.issuperset(map(type, payload))
 
 
-Decoder = ImageDecoder | VectorDecoder
+Decoder = ImageDecoder | VectorDecoder | RecordDecoder
+
+DECODERS: dict[InputType, Callable[[InputSpec], Decoder]] = {
+    "image": ImageDecoder,
+    "record": RecordDecoder,
+    "vector": VectorDecoder,
+}
 
 
 def build_decoder(spec: InputSpec) -> Decoder:
-    """The decoder for this kind of input."""
-    return ImageDecoder(spec) if spec.type == "image" else VectorDecoder(spec)
+    """The decoder for this type of input."""
+    return DECODERS[spec.type](spec)
 
 
 def _keep_error(decoder: Decoder, payload: Payload) -> Tensor | InvalidInputError:

@@ -8,11 +8,13 @@ from ml.architectures.registry import build_module
 from ml.classification import ClassificationPredictor
 from ml.errors import UnknownKindError, WeightsError
 from ml.predictor import Predictor
+from ml.regression import RegressionPredictor
 from ml.spec import ModelSpec
 from ml.weights import load_weights
 
 KINDS: dict[str, type[Predictor]] = {
     "classification": ClassificationPredictor,
+    "regression": RegressionPredictor,
 }
 
 
@@ -47,7 +49,7 @@ def build_untrained(spec: ModelSpec, device: str | torch.device) -> Predictor:
     kind = KINDS.get(spec.kind)
     if kind is None:
         raise UnknownKindError(f"There is no kind {spec.kind!r}; known are: {', '.join(sorted(KINDS))}.")
-    return kind(spec, build_module(spec), torch.device(device))
+    return kind(spec, build_module(spec, kind.count_outputs(spec)), torch.device(device))
 
 
 def _read(weights: bytes | Path) -> bytes:

@@ -4,7 +4,7 @@ Shapes: B batch; ``...`` whatever the kind and the input specification say.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ml.errors import InvalidInputError, NonFiniteOutputError
 from ml.spec import ModelSpec
 
-Payload = bytes | Sequence[float]
-"""One item as it was sent: the bytes of an image file, or the numbers of a vector."""
+Payload = bytes | Sequence[float] | Mapping[str, Any]
+"""One item as it was sent: the bytes of an image file, the numbers of a vector, or the named values of a record."""
 
 Result = dict[str, Any]
 """One answer, made of what JSON can carry."""
@@ -34,12 +34,17 @@ class Predictor(ABC):
         self.module = module.to(device)
         self.device = device
 
+    @classmethod
+    def count_outputs(cls, spec: ModelSpec) -> int:
+        """How many numbers the kind wants from the network for one item; one a label unless it says otherwise."""
+        return len(spec.labels)
+
     @abstractmethod
     def decode(self, payload: Payload) -> Tensor:
         """Turn one item into the tensor that ``forward`` takes a stack of. Thread safe; never touches the device.
 
         Returns:
-            ``[C, H, W]`` uint8, 0..255, gray or RGB, for an image; ``[D]`` float32 for a vector. On the CPU.
+            On the CPU: ``[C, H, W]`` uint8, 0..255, gray or RGB, for an image; ``[D]`` float32 for a vector or record.
 
         Raises:
             InvalidInputError: The item cannot be used.

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from ml.errors import InvalidSpecError
+from schemas.records import Field, InvalidFieldsError, read_fields
 
-InputType = Literal["image", "vector"]
+InputType = Literal["image", "vector", "record"]
 
 DEFAULT_MAX_BATCH = 64
 """Items in one forward, where the configuration does not say."""
@@ -17,12 +18,13 @@ class InputSpec:
     """What the network sees.
 
     Args:
-        type: ``image`` or ``vector``.
-        size: Side in pixels of the square that the network sees; for a vector its length.
+        type: ``image``, ``vector`` or ``record`` (named values, which the network sees as a vector).
+        size: Side in pixels of the square that the network sees; for a vector its length; for a record counted here.
         channels: 1 (gray) or 3 (RGB, in this order); means nothing for a vector.
         preparation: For an image, the name in ``ml.preparation`` of the way from photo to square.
         mean: Per channel, subtracted after scaling to 0..1; for a vector unused.
         std: Per channel, divided by after subtracting the mean; for a vector unused.
+        fields: For a record, its named values in the order in which the network sees them.
     """
 
     type: InputType
@@ -31,6 +33,7 @@ class InputSpec:
     preparation: str = "photo"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    fields: tuple[Field, ...] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "InputSpec":
@@ -40,8 +43,11 @@ class InputSpec:
             InvalidSpecError: Naming the field, with its ``input.`` prefix.
         """
         kind = _take(config, "type", str, "input.")
-        if kind not in ("image", "vector"):
-            raise InvalidSpecError("input.type", "must be 'image' or 'vector'.")
+        if kind not in ("image", "vector", "record"):
+            raise InvalidSpecError("input.type", "must be 'image', 'vector' or 'record'.")
+        if kind == "record":
+            fields = _record_fields(config)
+            return cls(type="record", size=len(fields), fields=fields)
         channels = _positive(config, "channels", "input.", default=3)
         if channels not in (1, 3):
             raise InvalidSpecError("input.channels", "must be 1 or 3.")
@@ -67,6 +73,7 @@ class ModelSpec:
         arch_options: What that architecture's builder takes.
         input: What the network sees.
         labels: Class names in the order of the network's outputs.
+        kind_options: What that kind's predictor takes.
         max_batch: Most items in one forward.
     """
 
@@ -77,6 +84,7 @@ class ModelSpec:
     input: InputSpec
     labels: tuple[str, ...] = ()
     arch_options: dict[str, Any] = field(default_factory=dict)
+    kind_options: dict[str, Any] = field(default_factory=dict)
     max_batch: int = DEFAULT_MAX_BATCH
 
     @classmethod
@@ -94,6 +102,7 @@ class ModelSpec:
             arch_options=dict(_take(config, "arch_options", Mapping, default={})),
             input=InputSpec.from_config(_take(config, "input", Mapping)),
             labels=_labels(config),
+            kind_options=dict(_take(config, "kind_options", Mapping, default={})),
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
         )
 
@@ -126,6 +135,13 @@ def _channel_values(config: Mapping[str, Any], key: str, channels: int, *, defau
     if key == "std" and min(values) <= 0:
         raise InvalidSpecError("input.std", "must be above 0.")
     return tuple(float(value) for value in values)
+
+
+def _record_fields(config: Mapping[str, Any]) -> tuple[Field, ...]:
+    try:
+        return read_fields(config.get("fields"))
+    except InvalidFieldsError as error:
+        raise InvalidSpecError(f"input.{error.field}", error.detail) from error
 
 
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -25,6 +25,19 @@ EXAMPLE: dict[str, Any] = {
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
+#: An input of `diamond-price`.
+RECORD_EXAMPLE: dict[str, Any] = {
+    "carat": 0.7,
+    "cut": "Ideal",
+    "color": "E",
+    "clarity": "VS1",
+    "depth": 61.5,
+    "table": 56,
+    "x": 5.7,
+    "y": 5.7,
+    "z": 3.5,
+}
+
 VERSION_EXAMPLE: dict[str, Any] = {
     "model": "fashion",
     "version": 1,
@@ -59,7 +72,10 @@ class ModelSchema(AnswerSchema):
         keys=fields.String(),
         required=True,
         allow_none=True,
-        metadata={"description": "What the champion takes: `type` is `image` or `vector`. Null without a champion."},
+        metadata={
+            "description": "What the champion takes: `type` is `image`, `vector` or `record`; a record lists its "
+            "`fields` with their ranges or choices. Null without a champion."
+        },
     )
     settings = fields.Nested(ModelSettingsSchema, required=True)
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})

@@ -110,8 +110,8 @@ class PredictionSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={
-            "description": "What the model's kind answers; a classification has `label`, `score` and `top`. "
-            "Null unless it succeeded."
+            "description": "What the model's kind answers; a classification has `label`, `score` and `top`, "
+            "a regression `value`, `low`, `high`, `unit` and `interval`. Null unless it succeeded."
         },
     )
     error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)

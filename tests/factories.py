@@ -17,6 +17,7 @@ from sqlalchemy.types import Uuid
 from uuid_utils.compat import uuid7
 
 from schemas.enums import ErrorCode, WorkerRole
+from stack.bootstrap import BUNDLED
 from store import ledger
 from store.ledger import Claim, Outcome, Submission
 from store.models import ServedVersion, promote, register_version, resolve
@@ -27,6 +28,22 @@ OTHER_TENANT = 2
 
 #: Host that no process of the tests runs on.
 HOST = "elsewhere"
+
+#: Names of the models that every database of the tests begins with.
+BUNDLED_MODELS = sorted(folder.name for folder in BUNDLED.iterdir())
+
+#: A diamond of the test part, as a request sends it.
+DIAMOND: dict[str, Any] = {
+    "carat": 0.72,
+    "cut": "Ideal",
+    "color": "H",
+    "clarity": "SI1",
+    "depth": 61.8,
+    "table": 54,
+    "x": 5.76,
+    "y": 5.8,
+    "z": 3.57,
+}
 
 ANSWER = {"label": "1", "score": 1.0}
 

@@ -12,6 +12,7 @@ import orjson
 from flask import Request
 from PIL import Image, UnidentifiedImageError
 
+from schemas.records import InvalidRecordError, encode_record, read_fields
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError, MalformedBodyError, UnsupportedMediaError
 
@@ -36,7 +37,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A checked input: JSON numbers, or the bytes of a picture."""
+    """A checked input: JSON numbers or named values, or the bytes of a picture."""
 
     value: Any | None = None
     data: bytes | None = None
@@ -44,7 +45,10 @@ class Input:
     @property
     def sha256(self) -> str:
         """Hex hash of what was sent, equal for equal inputs."""
-        return sha256(orjson.dumps(self.value) if self.data is None else self.data).hexdigest()
+        if self.data is not None:
+            return sha256(self.data).hexdigest()
+        # In whatever order a client names the values of a record.
+        return sha256(orjson.dumps(self.value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def size(self) -> int | None:
@@ -60,14 +64,15 @@ def read_input(request: Request, version: ServedVersion, max_pixels: int) -> Inp
         UnsupportedMediaError: Its content type is none that we read, or none that this model takes.
         InvalidInputError: It cannot be an input of this model; names the field.
     """
-    takes_picture = version.input["type"] == "image"
+    kind = version.input["type"]
     if request.mimetype == JSON_TYPE:
         value = _json_input(request)
-        if takes_picture:
+        if kind == "image":
             return _picture(_decode_base64(value), max_pixels)
-        return _vector(value, int(version.input["size"]))
-    if not takes_picture:
-        raise UnsupportedMediaError(f'model {version.model!r} takes application/json: {{"input": [numbers]}}')
+        return _record(value, version) if kind == "record" else _vector(value, int(version.input["size"]))
+    if kind != "image":
+        expected = "{names: values}" if kind == "record" else "[numbers]"
+        raise UnsupportedMediaError(f'model {version.model!r} takes application/json: {{"input": {expected}}}')
     return _picture(_file(request), max_pixels)
 
 
@@ -115,6 +120,15 @@ def _vector(value: Any, length: int) -> Input:
     for index, number in enumerate(value):
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise InvalidInputError(f"input.{index}", "must be a finite number")
+    return Input(value=value)
+
+
+def _record(value: Any, version: ServedVersion) -> Input:
+    """Check named values by the rule that the worker decodes them with."""
+    try:
+        encode_record(read_fields(version.input["fields"]), value)
+    except InvalidRecordError as error:
+        raise InvalidInputError(f"input.{error.field}" if error.field else "input", error.detail) from error
     return Input(value=value)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from schemas.enums import ErrorCode
+from schemas.models import RECORD_EXAMPLE
 from store import ledger
 from store.database import open_session
 from store.errors import IdempotencyConflictError
@@ -40,7 +41,8 @@ PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The 
 #: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
 CREATE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64, or numbers; whichever the model takes.",
+    "description": "A picture as a form part, as bytes or as base64, or numbers, or named values; whichever the model "
+    "takes, see its `input`.",
     "content": {
         # The first is what a generator that knows but one takes: photos are what most clients send.
         "multipart/form-data": {
@@ -59,10 +61,16 @@ CREATE_BODY: dict[str, Any] = {
                 "additionalProperties": False,
                 "properties": {
                     # Without a type: what it is depends on the model, and generators wrap each of several in a class.
-                    "input": {"description": "What the model takes: a list of numbers, or a picture as base64."}
+                    "input": {
+                        "description": "What the model takes: a list of numbers, an object of named values, or a "
+                        "picture as base64."
+                    }
                 },
             },
-            "example": {"input": [0, 1]},
+            "examples": {
+                "numbers": {"summary": "For a model that takes a vector.", "value": {"input": [0, 1]}},
+                "record": {"summary": "For a model that takes named values.", "value": {"input": RECORD_EXAMPLE}},
+            },
         },
         "image/jpeg": PICTURE,
         "image/png": PICTURE,

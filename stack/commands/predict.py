@@ -24,7 +24,7 @@ def predict(var_dir: Path, files: tuple[Path, ...], model: str, as_json: bool) -
     if as_json:
         print_json([{"file": str(file), "prediction": prediction} for file, prediction in answers])
         return
-    print_table(["file", "label", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
+    print_table(["file", "answer", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
 
 
 def _row(file: Path, prediction: dict[str, object]) -> tuple[object, ...]:
@@ -32,4 +32,12 @@ def _row(file: Path, prediction: dict[str, object]) -> tuple[object, ...]:
     assert isinstance(timings, dict)
     if not isinstance(result, dict):
         return file, prediction["status"], None, timings["total"]
-    return file, result.get("label"), result.get("score"), timings["total"]
+    return file, _sentence(result), result.get("score"), timings["total"]
+
+
+def _sentence(result: dict[str, object]) -> object:
+    """What a result says, in the words of its kind."""
+    if "value" not in result:
+        return result.get("label")
+    value, low, high = (f"{result[name]:,}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high}) {result['unit']}".rstrip()

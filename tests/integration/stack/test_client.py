@@ -1,6 +1,7 @@
 """Commands that ask the running API, over a real port."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stack.plan import Plan
 from stack.supervisor import Supervisor
 from stack.up import Running
 from store.settings import Settings
+from tests.factories import DIAMOND
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 from tests.running import SAMPLES
 
@@ -41,6 +43,15 @@ def test_numbers_in_a_file_are_answered(torchqueue: Torchqueue, running: Path) -
     [answer] = json.loads(torchqueue("predict", "--model=xor", "--json", str(file)).output)
 
     assert answer["prediction"]["result"]["label"] == "1"
+
+
+def test_a_diamond_in_a_file_is_answered_by_its_price_and_interval(torchqueue: Torchqueue, running: Path) -> None:
+    file = running / "diamond.json"
+    file.write_text(json.dumps({"input": DIAMOND}))
+
+    last = torchqueue("predict", "--model=diamond-price", str(file)).output.splitlines()[-1]
+
+    assert re.search(r"diamond\.json +2,\d{3}\.0 \(2,\d{3}\.0 to 2,\d{3}\.0\) USD ", last)
 
 
 @pytest.mark.usefixtures("running")

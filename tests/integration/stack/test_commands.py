@@ -20,7 +20,7 @@ from store.keys import verify_key
 from store.settings import Settings
 from tasks.life import WorkerLife
 from tests.broker import PREFIX, waiting_messages
-from tests.factories import Rows, add_model
+from tests.factories import BUNDLED_MODELS, Rows, add_model
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 
 
@@ -81,16 +81,16 @@ def test_an_unknown_key_cannot_be_revoked(torchqueue: Torchqueue) -> None:
 def test_models_are_listed_with_a_star_for_the_champion(torchqueue: Torchqueue) -> None:
     lines = torchqueue("models", "list").output.splitlines()
 
-    assert [line.split()[:4] for line in lines[1:]] == [
-        ["fashion", "classification", "1", "*"],
-        ["xor", "classification", "1", "*"],
-    ]
+    kinds = {"diamond-price": "regression", "fashion": "classification", "xor": "classification"}
+    listed = [line.split()[:4] for line in lines[1:]]
+    assert [words[0] for words in listed] == BUNDLED_MODELS
+    assert all([name, kind, "1", "*"] in listed for name, kind in kinds.items())
 
 
 def test_models_are_listed_for_programs(torchqueue: Torchqueue) -> None:
-    fashion = json.loads(torchqueue("models", "list", "--json").output)[0]
+    first = json.loads(torchqueue("models", "list", "--json").output)[0]
 
-    assert (fashion["model"], fashion["version"], fashion["champion"]) == ("fashion", 1, True)
+    assert (first["model"], first["version"], first["champion"]) == (BUNDLED_MODELS[0], 1, True)
 
 
 @pytest.mark.usefixtures("committed")

@@ -16,7 +16,7 @@ from store.settings import Settings
 from store.tables.worker import Worker
 from tasks import inference_worker, maintenance_worker, training_worker
 from tasks.celery_process import node_name
-from tests.factories import Rows
+from tests.factories import BUNDLED_MODELS, Rows
 from tests.running import wait_until
 
 ANSWER_S = 10.0
@@ -110,7 +110,7 @@ def test_an_inference_worker_holds_the_champions_when_it_is_ready(run: Run, data
 
     run(inference_worker, ReadyWorker(lambda: held.extend(each.models for each in _workers(database))))
 
-    assert held == [["fashion/1", "xor/1"]]
+    assert held == [[f"{name}/1" for name in BUNDLED_MODELS]]
 
 
 def test_an_inference_worker_finds_rows_that_nobody_rang_for(

@@ -7,6 +7,7 @@ from flask import Flask
 
 from schemas.status import ReadySchema
 from store.settings import Settings
+from tests.factories import BUNDLED_MODELS
 from tests.integration.serving import Api, web_process
 from tests.integration.webapp.problems import assert_problem
 
@@ -16,13 +17,22 @@ PATHS = ["/v1/models", "/health/live", "/docs/", "/openapi.json", "/nowhere"]
 
 
 def test_models_are_listed_by_name(api: Api) -> None:
-    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == ["fashion", "xor"]
+    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == BUNDLED_MODELS
 
 
 def test_a_model_tells_its_champion_and_what_it_takes(api: Api) -> None:
     body = api.get("/v1/models/xor").get_json()
 
     assert (body["kind"], body["champion"], body["input"]) == ("classification", 1, {"type": "vector", "size": 2})
+
+
+def test_a_model_that_takes_records_tells_its_fields(api: Api) -> None:
+    body = api.get("/v1/models/diamond-price").get_json()
+
+    assert (body["kind"], body["input"]["type"]) == ("regression", "record")
+    fields = {field["name"]: field for field in body["input"]["fields"]}
+    assert fields["cut"]["choices"] == ["Fair", "Good", "Very Good", "Premium", "Ideal"]
+    assert (fields["carat"]["min"], fields["carat"]["max"], fields["carat"]["unit"]) == (0.1, 6, "ct")
 
 
 def test_a_models_versions_are_listed(api: Api) -> None:
@@ -72,7 +82,7 @@ def test_workers_tell_their_device_and_models(api: Api) -> None:
     [worker] = api.get("/v1/workers").get_json()["data"]
 
     assert (worker["device"], worker["queue"]) == ("cpu:0", "inference-cpu-0")
-    assert worker["models"] == ["fashion/1", "xor/1"]
+    assert worker["models"] == [f"{name}/1" for name in BUNDLED_MODELS]
 
 
 def test_a_process_that_answers_is_live(anonymous: Api) -> None:

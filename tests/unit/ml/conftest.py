@@ -35,6 +35,21 @@ IMAGE_CONFIG: dict[str, Any] = {
     "max_batch": 4,
 }
 
+RECORD_CONFIG: dict[str, Any] = {
+    "kind": "regression",
+    "arch": "tabular-resnet",
+    "arch_options": {"width": 8, "blocks": 1, "embedding": 2, "frequencies": 2},
+    "input": {
+        "type": "record",
+        "fields": [
+            {"name": "carat", "type": "number", "min": 0.1, "max": 6, "unit": "ct", "mean": 0.8, "std": 0.5},
+            {"name": "cut", "type": "choice", "choices": ["Fair", "Ideal"]},
+        ],
+    },
+    "kind_options": {"unit": "USD", "transform": "log", "mean": 7.5, "decimals": 0},
+    "max_batch": 4,
+}
+
 EncodeImage = Callable[..., bytes]
 
 
@@ -46,6 +61,16 @@ def vector_config() -> dict[str, Any]:
 @pytest.fixture
 def image_config() -> dict[str, Any]:
     return dict(IMAGE_CONFIG)
+
+
+@pytest.fixture
+def record_config() -> dict[str, Any]:
+    return dict(RECORD_CONFIG)
+
+
+@pytest.fixture
+def record_spec() -> ModelSpec:
+    return ModelSpec.from_config("records", 1, RECORD_CONFIG)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from ml.bundles import BUNDLED_DIRECTORY, list_bundled, read_bundle, write_bundl
 from ml.errors import InvalidSpecError, WeightsError
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
+from ml.recipes.registry import RECIPES
 from ml.spec import ModelSpec
 
 MAX_WEIGHTS_BYTES = 5_000_000
@@ -63,11 +64,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nothing")
 
 
-def test_fashion_and_xor_are_bundled() -> None:
-    assert list_bundled() == ["fashion", "xor"]
+def test_every_recipe_has_its_model_bundled() -> None:
+    assert list_bundled() == sorted(RECIPES)
 
 
-@pytest.mark.parametrize("name", ["fashion", "xor"])
+@pytest.mark.parametrize("name", list_bundled())
 def test_a_bundled_model_is_whole(name: str) -> None:
     bundle = read_bundle(BUNDLED_DIRECTORY / name)
     assert bundle.config["name"] == name

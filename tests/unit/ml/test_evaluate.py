@@ -8,16 +8,18 @@ from click.testing import CliRunner
 from ml.bundles import BUNDLED_DIRECTORY
 from ml.datasets.fashion_mnist import LABELS, LabelledImages
 from ml.errors import InvalidInputError
-from ml.evaluate import evaluate_fashion, main
+from ml.evaluate import main
 from ml.evaluation import evaluate
+from ml.evaluations.evaluation import EvaluationOptions
+from ml.evaluations.fashion import evaluate_fashion
 from ml.predictor import Predictor
 
 
 def test_every_item_and_every_label_is_counted(tiny_fashion: Path) -> None:
-    result = evaluate_fashion(BUNDLED_DIRECTORY / "fashion", tiny_fashion)
-    assert result.items == 48
-    assert 0 <= result.accuracy <= 1
-    assert list(result.by_label) == list(LABELS)
+    measured = evaluate_fashion(EvaluationOptions(model=BUNDLED_DIRECTORY / "fashion", data=tiny_fashion)).measured
+    assert measured["items"] == 48
+    assert 0 <= measured["accuracy"] <= 1
+    assert list(measured["by_label"]) == list(LABELS)
 
 
 def test_a_label_without_items_is_left_out(fashion: Predictor) -> None:

@@ -20,6 +20,12 @@ def test_what_a_configuration_leaves_out_has_defaults() -> None:
     assert (spec.input.channels, spec.input.preparation, spec.input.mean) == (3, "photo", (0.0, 0.0, 0.0))
 
 
+def test_a_record_counts_its_fields(record_config: dict[str, Any]) -> None:
+    spec = ModelSpec.from_config("m", 1, record_config)
+    assert (spec.input.type, spec.input.size) == ("record", 2)
+    assert [field.name for field in spec.input.fields] == ["carat", "cut"]
+
+
 def test_unknown_keys_are_left_alone(vector_config: dict[str, Any]) -> None:
     assert ModelSpec.from_config("m", 1, {**vector_config, "sha256": "ab", "metrics": {}}).kind == "classification"
 
@@ -42,6 +48,9 @@ def test_unknown_keys_are_left_alone(vector_config: dict[str, Any]) -> None:
         ({"input": {"type": "image", "size": 28, "channels": 3, "mean": [0.5]}}, "input.mean"),
         ({"input": {"type": "image", "size": 28, "channels": 1, "std": [0]}}, "input.std"),
         ({"input": {"type": "image", "size": 28, "channels": 1, "std": "1"}}, "input.std"),
+        ({"input": {"type": "record"}}, "input.fields"),
+        ({"input": {"type": "record", "fields": [{"name": "n", "type": "text"}]}}, "input.fields[0].type"),
+        ({"kind_options": []}, "kind_options"),
         ({"labels": "ab"}, "labels"),
         ({"labels": [1, 2]}, "labels"),
         ({"labels": ["a", "a"]}, "labels"),

@@ -44,6 +44,13 @@ def version(**model_input: Any) -> ServedVersion:
 
 TAKES_PICTURES = version(type="image", size=28)
 TAKES_NUMBERS = version(type="vector", size=2)
+TAKES_RECORDS = version(
+    type="record",
+    fields=[
+        {"name": "carat", "type": "number", "min": 0.1, "max": 6, "unit": "ct"},
+        {"name": "cut", "type": "choice", "choices": ["Fair", "Ideal"]},
+    ],
+)
 
 
 def read(body: bytes, content_type: str, served: ServedVersion) -> Input:
@@ -62,6 +69,41 @@ def test_the_same_numbers_have_the_same_hash() -> None:
     bodies = (b'{"input": [0, 1]}', b'{ "input":[0,1] }')
 
     assert len({read(body, "application/json", TAKES_NUMBERS).sha256 for body in bodies}) == 1
+
+
+def test_a_record_is_kept_as_it_was_sent() -> None:
+    found = read(b'{"input": {"cut": "Ideal", "carat": 1}}', "application/json", TAKES_RECORDS)
+
+    assert (found.value, found.data, found.size) == ({"cut": "Ideal", "carat": 1}, None, None)
+
+
+def test_the_same_record_has_the_same_hash_in_any_order() -> None:
+    bodies = (b'{"input": {"cut": "Ideal", "carat": 1}}', b'{"input": {"carat": 1, "cut": "Ideal"}}')
+
+    assert len({read(body, "application/json", TAKES_RECORDS).sha256 for body in bodies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "detail"),
+    [
+        ({"carat": 1}, "input.cut", "is missing; it must be one of: Fair, Ideal"),
+        ({"carat": 1, "cut": "Fair", "colour": "E"}, "input.colour", "is unknown; the fields are carat, cut"),
+        ({"carat": 1, "cut": "fair"}, "input.cut", "must be one of: Fair, Ideal"),
+        ({"carat": "1", "cut": "Fair"}, "input.carat", "must be a finite number from 0.1 to 6 ct"),
+        ({"carat": 7, "cut": "Fair"}, "input.carat", "must be a finite number from 0.1 to 6 ct"),
+        ([1, 0], "input", "must be an object with the fields carat, cut"),
+    ],
+)
+def test_a_record_that_does_not_fit_names_the_field(value: object, field: str, detail: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read(json.dumps({"input": value}).encode(), "application/json", TAKES_RECORDS)
+
+    assert (caught.value.field, str(caught.value)) == (field, detail)
+
+
+def test_a_picture_for_a_model_that_takes_records_is_told_what_to_send() -> None:
+    with pytest.raises(UnsupportedMediaError, match=r'takes application/json: \{"input": \{names: values\}\}'):
+        read(PICTURES["PNG"], "image/png", TAKES_RECORDS)
 
 
 @pytest.mark.parametrize("kind", PICTURES)
@@ -123,7 +165,9 @@ def test_a_damaged_picture_is_read_or_refused_and_nothing_else(kind: str, change
 
 
 @given(body=BODIES)
-@pytest.mark.parametrize("served", [TAKES_NUMBERS, TAKES_PICTURES], ids=["numbers", "pictures"])
+@pytest.mark.parametrize(
+    "served", [TAKES_NUMBERS, TAKES_PICTURES, TAKES_RECORDS], ids=["numbers", "pictures", "records"]
+)
 def test_any_json_is_read_or_refused_and_nothing_else(served: ServedVersion, body: object) -> None:
     _read_or_refuse(json.dumps(body).encode(), "application/json", served)
 
