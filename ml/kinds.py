@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ml.architectures.registry import build_module
 from ml.classification import ClassificationPredictor
-from ml.errors import UnknownKindError, WeightsError
+from ml.errors import InvalidSpecError, UnknownKindError, WeightsError
 from ml.predictor import Predictor
-from ml.spec import ModelSpec
+from ml.spec import TORCH_EXPORT, ModelSpec
 from ml.weights import load_weights
 
 KINDS: dict[str, type[Predictor]] = {
@@ -21,7 +22,7 @@ def build_predictor(spec: ModelSpec, weights: bytes | Path, device: str | torch.
 
     Args:
         spec: What the model is.
-        weights: Safetensors, as bytes or as the path of a file.
+        weights: What ``spec.format`` says, as bytes or as the path of a file.
         device: Anything that ``torch.device`` takes.
 
     Raises:
@@ -30,8 +31,16 @@ def build_predictor(spec: ModelSpec, weights: bytes | Path, device: str | torch.
         InvalidSpecError: The builder or the predictor refuses the specification.
         WeightsError: The weights cannot be read or do not fit.
     """
-    predictor = build_untrained(spec, device)
-    load_weights(predictor.module, _read(weights))
+    kind = find_kind(spec.kind)
+    if spec.format == TORCH_EXPORT:
+        # It imports much of PyTorch's compiler; a worker without such a model need not.
+        from ml.archives.exported import load_exported
+
+        module: nn.Module = load_exported(_read(weights), device)
+    else:
+        module = build_module(spec)
+        load_weights(module, _read(weights))
+    predictor = kind(spec, module, torch.device(device))
     predictor.module.eval()
     return predictor
 
@@ -44,10 +53,22 @@ def build_untrained(spec: ModelSpec, device: str | torch.device) -> Predictor:
         UnknownArchitectureError: No builder has the architecture's name.
         InvalidSpecError: The builder or the predictor refuses the specification.
     """
-    kind = KINDS.get(spec.kind)
+    if spec.format == TORCH_EXPORT:
+        raise InvalidSpecError("format", f"{TORCH_EXPORT!r} cannot be trained: the program is what it is.")
+    return find_kind(spec.kind)(spec, build_module(spec), torch.device(device))
+
+
+def find_kind(name: str) -> type[Predictor]:
+    """Look a kind up.
+
+    Raises:
+        UnknownKindError: No predictor has the kind's name.
+    """
+    kind = KINDS.get(name)
     if kind is None:
-        raise UnknownKindError(f"There is no kind {spec.kind!r}; known are: {', '.join(sorted(KINDS))}.")
-    return kind(spec, build_module(spec), torch.device(device))
+        known = ", ".join(sorted(KINDS))
+        raise UnknownKindError(f"There is no kind {name!r}; known are: {known}. TORCHQUEUE_PLUGINS loads your own.")
+    return kind
 
 
 def _read(weights: bytes | Path) -> bytes:
