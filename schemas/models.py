@@ -19,6 +19,7 @@ EXAMPLE: dict[str, Any] = {
         "std": [0.353],
         "preparation": "garment",
     },
+    "metric": {"name": "test_accuracy", "value": 0.9388},
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
@@ -41,6 +42,13 @@ VERSION_EXAMPLE: dict[str, Any] = {
 }
 
 
+class MetricSchema(AnswerSchema):
+    """One measured figure."""
+
+    name = fields.String(required=True, metadata={"description": "As in the metrics of the version."})
+    value = fields.Float(required=True, metadata={"description": "Measured on held-out data, as a rule."})
+
+
 class ModelSchema(AnswerSchema):
     """A name that clients call."""
 
@@ -57,6 +65,12 @@ class ModelSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={"description": "What the champion takes: `type` is `image` or `vector`. Null without a champion."},
+    )
+    metric = fields.Nested(
+        MetricSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The champion's figure that matters most for its kind; null where none was measured."},
     )
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 

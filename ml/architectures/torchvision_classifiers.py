@@ -1,6 +1,6 @@
 """Every image classifier that torchvision can build, as ``torchvision:resnet18``. Source: pytorch/vision, BSD 3-Clause.
 
-Importing torchvision takes a second and 50 MB, so a process does it when the first such model is built.
+Importing torchvision takes seconds and 150 MB, so a process does it when the first such model is built.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,12 +17,11 @@ from torch.export.pt2_archive import PT2ArchiveWriter
 
 from ml.archives.rules import check_expression, check_name, check_operator, check_path, check_text
 from ml.errors import ArchiveError
+from ml.weights import ARCHIVE_PROGRAM_RECORD
 
 Json = Any
 
-FORMAT_RECORD = "archive_format"
 VERSION_RECORD = "archive_version"
-PROGRAM_RECORD = "models/model.json"
 SAMPLES_RECORD = "data/sample_inputs/model.pt"
 
 ARCHIVE_VERSION = b"0"
@@ -48,15 +47,6 @@ _ONE_ARGUMENT = [
 _EXPORT_AGAIN = "Export the model again with PyTorch 2.11 or newer: torch.export.save(program, 'model.pt2')."
 
 
-def is_archive(data: bytes) -> bool:
-    """Whether these are the bytes of a ``torch.export`` archive, good or bad."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return any(name.partition("/")[2] in (FORMAT_RECORD, PROGRAM_RECORD) for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError):
-        return False
-
-
 def clean_archive(data: bytes) -> bytes:
     """Copy the program and its tensors into a new archive, checked.
 
@@ -69,9 +59,9 @@ def clean_archive(data: bytes) -> bytes:
         raise ArchiveError(
             f"The archive has layout {version[:20].decode(errors='replace')!r}, expected '0'. {_EXPORT_AGAIN}"
         )
-    if PROGRAM_RECORD not in records:
+    if ARCHIVE_PROGRAM_RECORD not in records:
         raise ArchiveError(f"The archive holds no program named 'model'. {_EXPORT_AGAIN}")
-    copied = {PROGRAM_RECORD: json.dumps(_clean_program(_parse(records, PROGRAM_RECORD))).encode()}
+    copied = {ARCHIVE_PROGRAM_RECORD: json.dumps(_clean_program(_parse(records, ARCHIVE_PROGRAM_RECORD))).encode()}
     for folder, config_record in (_WEIGHTS, _CONSTANTS):
         copied |= _clean_tensors(records, folder, config_record)
     # The loader insists on sample inputs; without a byte it takes them as absent.
