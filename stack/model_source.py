@@ -85,7 +85,7 @@ def read_labels(path: Path) -> list[str]:
         text = _read(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelSourceError(f"{path} is no text in UTF-8") from error
-    if text.lstrip().startswith("["):
+    if text.lstrip()[:1] in ("[", "{"):
         labels = _parse(text, path)
     else:
         labels = [line.strip() for line in text.splitlines() if line.strip()]
