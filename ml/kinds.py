@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ml.architectures.registry import build_module
 from ml.classification import ClassificationPredictor
@@ -31,16 +30,14 @@ def build_predictor(spec: ModelSpec, weights: bytes | Path, device: str | torch.
         InvalidSpecError: The builder or the predictor refuses the specification.
         WeightsError: The weights cannot be read or do not fit.
     """
-    kind = find_kind(spec.kind)
     if spec.format == TORCH_EXPORT:
         # It imports much of PyTorch's compiler; a worker without such a model need not.
         from ml.archives.exported import load_exported
 
-        module: nn.Module = load_exported(_read(weights), device)
+        predictor = find_kind(spec.kind)(spec, load_exported(_read(weights), device), torch.device(device))
     else:
-        module = build_module(spec)
-        load_weights(module, _read(weights))
-    predictor = kind(spec, module, torch.device(device))
+        predictor = build_untrained(spec, device)
+        load_weights(predictor.module, _read(weights))
     predictor.module.eval()
     return predictor
 

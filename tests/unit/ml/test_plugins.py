@@ -25,9 +25,10 @@ ARCHITECTURES = {"my-net": build_mlp}
 def _restored() -> Iterator[None]:
     kinds, architectures, modules = dict(KINDS), dict(ARCHITECTURES), set(sys.modules)
     yield
-    for registry, before in ((KINDS, kinds), (ARCHITECTURES, architectures)):
-        registry.clear()
-        registry.update(before)
+    for name in KINDS.keys() - kinds.keys():
+        del KINDS[name]
+    for name in ARCHITECTURES.keys() - architectures.keys():
+        del ARCHITECTURES[name]
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
