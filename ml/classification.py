@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.errors import InvalidInputError, InvalidSpecError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidSpecError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
 from ml.predictor import Payload, Predictor, Result
@@ -59,6 +59,13 @@ class ClassificationPredictor(Predictor):
         finite = outputs.isfinite().all(dim=1).tolist()
         rows = zip(finite, scores_bk.tolist(), order_bk.tolist(), strict=True)
         return [self._encode_row(*row) for row in rows]
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """See ``Predictor.check_outputs``: one output a label, or a single one for two labels."""
+        n_labels = len(self.spec.labels)
+        if outputs.dim() != 2 or outputs.shape[1] not in ((1, 2) if n_labels == 2 else (n_labels,)):
+            found = " x ".join(str(size) for size in outputs.shape[1:]) or "1"
+            raise ModelLoadError(f"The network has {found} outputs an item, but {n_labels} labels are listed.")
 
     def _encode_row(self, finite: bool, scores: list[float], order: list[int]) -> Result | NonFiniteOutputError:
         if not finite:

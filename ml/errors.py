@@ -47,6 +47,18 @@ class WeightsError(MLError):
     """Weights are not safetensors, fail their checksum, or do not fit the architecture."""
 
 
+class ArchiveError(WeightsError):
+    """A ``torch.export`` archive is damaged, holds what is not allowed, or cannot be read by this PyTorch."""
+
+
+class DownloadError(MLError):
+    """Weights that torchvision publishes could not be fetched, or are not what their name promises."""
+
+
+class PluginError(MLError):
+    """A module that ``TORCHQUEUE_PLUGINS`` names cannot be used."""
+
+
 class UnknownArchitectureError(MLError):
     """A model names an architecture that no builder is registered for."""
 

@@ -6,10 +6,10 @@ import torch
 
 from ml.architectures.registry import build_module
 from ml.classification import ClassificationPredictor
-from ml.errors import UnknownKindError, WeightsError
+from ml.errors import InvalidSpecError, UnknownKindError, WeightsError
 from ml.predictor import Predictor
 from ml.regression import RegressionPredictor
-from ml.spec import ModelSpec
+from ml.spec import TORCH_EXPORT, ModelSpec
 from ml.weights import load_weights
 
 KINDS: dict[str, type[Predictor]] = {
@@ -23,7 +23,7 @@ def build_predictor(spec: ModelSpec, weights: bytes | Path, device: str | torch.
 
     Args:
         spec: What the model is.
-        weights: Safetensors, as bytes or as the path of a file.
+        weights: What ``spec.format`` says, as bytes or as the path of a file.
         device: Anything that ``torch.device`` takes.
 
     Raises:
@@ -32,8 +32,14 @@ def build_predictor(spec: ModelSpec, weights: bytes | Path, device: str | torch.
         InvalidSpecError: The builder or the predictor refuses the specification.
         WeightsError: The weights cannot be read or do not fit.
     """
-    predictor = build_untrained(spec, device)
-    load_weights(predictor.module, _read(weights))
+    if spec.format == TORCH_EXPORT:
+        # It imports much of PyTorch's compiler; a worker without such a model need not.
+        from ml.archives.exported import load_exported
+
+        predictor = find_kind(spec.kind)(spec, load_exported(_read(weights), device), torch.device(device))
+    else:
+        predictor = build_untrained(spec, device)
+        load_weights(predictor.module, _read(weights))
     predictor.module.eval()
     return predictor
 
@@ -46,10 +52,23 @@ def build_untrained(spec: ModelSpec, device: str | torch.device) -> Predictor:
         UnknownArchitectureError: No builder has the architecture's name.
         InvalidSpecError: The builder or the predictor refuses the specification.
     """
-    kind = KINDS.get(spec.kind)
-    if kind is None:
-        raise UnknownKindError(f"There is no kind {spec.kind!r}; known are: {', '.join(sorted(KINDS))}.")
+    if spec.format == TORCH_EXPORT:
+        raise InvalidSpecError("format", f"{TORCH_EXPORT!r} cannot be trained: the program is what it is.")
+    kind = find_kind(spec.kind)
     return kind(spec, build_module(spec, kind.count_outputs(spec)), torch.device(device))
+
+
+def find_kind(name: str) -> type[Predictor]:
+    """Look a kind up.
+
+    Raises:
+        UnknownKindError: No predictor has the kind's name.
+    """
+    kind = KINDS.get(name)
+    if kind is None:
+        known = ", ".join(sorted(KINDS))
+        raise UnknownKindError(f"There is no kind {name!r}; known are: {known}. TORCHQUEUE_PLUGINS loads your own.")
+    return kind
 
 
 def _read(weights: bytes | Path) -> bytes:

@@ -80,6 +80,13 @@ class Predictor(ABC):
             raise result
         return result
 
+    def check_outputs(self, outputs: Tensor) -> None:  # noqa: B027 - a kind may take any shape
+        """Check that raw outputs ``[B, ...]`` have the shape that this kind needs, when a model is tried.
+
+        Raises:
+            ModelLoadError: They have not. A kind that does not override this takes any shape.
+        """
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What training makes small: a scalar that gradients flow through."""

@@ -12,6 +12,10 @@ InputType = Literal["image", "vector", "record"]
 DEFAULT_MAX_BATCH = 64
 """Items in one forward, where the configuration does not say."""
 
+SAFETENSORS = "safetensors"
+TORCH_EXPORT = "torch-export"
+FORMATS = (SAFETENSORS, TORCH_EXPORT)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
@@ -75,6 +79,7 @@ class ModelSpec:
         labels: Class names in the order of the network's outputs.
         kind_options: What that kind's predictor takes.
         max_batch: Most items in one forward.
+        format: What the weights' file is: ``safetensors``, or ``torch-export``, which brings its own architecture.
     """
 
     name: str
@@ -86,6 +91,7 @@ class ModelSpec:
     arch_options: dict[str, Any] = field(default_factory=dict)
     kind_options: dict[str, Any] = field(default_factory=dict)
     max_batch: int = DEFAULT_MAX_BATCH
+    format: str = SAFETENSORS
 
     @classmethod
     def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
@@ -94,16 +100,20 @@ class ModelSpec:
         Raises:
             InvalidSpecError: A field is missing or wrong; the error names it.
         """
+        file_format = _take(config, "format", str, default=SAFETENSORS)
+        if file_format not in FORMATS:
+            raise InvalidSpecError("format", f"must be one of: {', '.join(FORMATS)}.")
         return cls(
             name=name,
             version=version,
             kind=_take(config, "kind", str),
-            arch=_take(config, "arch", str),
+            arch=_take(config, "arch", str, default="" if file_format == TORCH_EXPORT else None),
             arch_options=dict(_take(config, "arch_options", Mapping, default={})),
             input=InputSpec.from_config(_take(config, "input", Mapping)),
             labels=_labels(config),
             kind_options=dict(_take(config, "kind_options", Mapping, default={})),
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
+            format=file_format,
         )
 
 

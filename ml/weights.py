@@ -1,6 +1,8 @@
 """Weights on disk and in memory: safetensors only, because unpickling a file runs whatever code it carries."""
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +13,17 @@ from torch import Tensor, nn
 
 from ml.errors import WeightsError
 
+ARCHIVE_FORMAT_RECORD = "archive_format"
+ARCHIVE_PROGRAM_RECORD = "models/model.json"
+"""What a ``torch.export`` archive holds and no other zip file does."""
+
 _MAX_NAMES_SHOWN = 3
+
+_PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+
+_HEADER_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100_000_000
+"""Of safetensors; it writes the length of its header first."""
 
 
 def sha256_hex(data: bytes) -> str:
@@ -28,6 +40,24 @@ def verify_checksum(data: bytes, expected_sha256: str) -> None:
     found = sha256_hex(data)
     if found != expected_sha256:
         raise WeightsError(f"The weights have SHA-256 {found}, expected {expected_sha256}. Copy or import them again.")
+
+
+def is_archive(data: bytes) -> bool:
+    """Whether these are the bytes of a ``torch.export`` archive, good or bad."""
+    return any(name in (ARCHIVE_FORMAT_RECORD, ARCHIVE_PROGRAM_RECORD) for name in _zipped_names(data))
+
+
+def refuse_pickle(data: bytes) -> None:
+    """Say clearly what a file is that ``torch.save`` wrote.
+
+    Raises:
+        WeightsError: It is a pickle, in a zip file or bare.
+    """
+    if data.startswith(_PICKLE_STARTS) or "data.pkl" in _zipped_names(data):
+        raise WeightsError(
+            "The file is a pickle, as torch.save writes it, which runs whatever code it carries when it is read. "
+            "Convert it where you trust it: safetensors.torch.save_file(torch.load(FILE), 'weights.safetensors')."
+        )
 
 
 def dump_weights(module: nn.Module) -> bytes:
@@ -66,7 +96,28 @@ def _parse(data: bytes) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:
+        if _is_truncated(data):
+            raise WeightsError(f"The weights are truncated ({error}). Copy the file again.") from error
         raise WeightsError(f"The weights are not safetensors ({error}). Save them with ml.weights.") from error
+
+
+def _is_truncated(data: bytes) -> bool:
+    """Whether the file begins as safetensors do."""
+    header_bytes = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+    return data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + 1] == b"{" and header_bytes <= _MAX_HEADER_BYTES
+
+
+def _zipped_names(data: bytes) -> list[str]:
+    """The records of a zip file without the folder that PyTorch puts around them; nothing for another file."""
+    if not data.startswith(b"PK"):
+        return []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return [name.partition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        # Truncated: the names stand at the end, but also before each record, packed or not.
+        records = (ARCHIVE_FORMAT_RECORD, ARCHIVE_PROGRAM_RECORD, "data.pkl")
+        return [name for name in records if f"/{name}".encode() in data]
 
 
 def _check(name: str, tensor: Tensor, expected: Tensor) -> None:

@@ -22,6 +22,7 @@ EXAMPLE: dict[str, Any] = {
         "preparation": "garment",
     },
     "settings": SETTINGS_EXAMPLE,
+    "metric": {"name": "test_accuracy", "value": 0.9388},
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
@@ -57,6 +58,13 @@ VERSION_EXAMPLE: dict[str, Any] = {
 }
 
 
+class MetricSchema(AnswerSchema):
+    """One measured figure."""
+
+    name = fields.String(required=True, metadata={"description": "As in the metrics of the version."})
+    value = fields.Float(required=True, metadata={"description": "Measured on held-out data, as a rule."})
+
+
 class ModelSchema(AnswerSchema):
     """A name that clients call."""
 
@@ -78,6 +86,12 @@ class ModelSchema(AnswerSchema):
         },
     )
     settings = fields.Nested(ModelSettingsSchema, required=True)
+    metric = fields.Nested(
+        MetricSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The champion's figure that matters most for its kind; null where none was measured."},
+    )
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 

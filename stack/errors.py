@@ -27,3 +27,7 @@ class StartupError(StackError):
 
 class RequestRefusedError(StackError):
     """Raised when the running API refuses a command's request; the message is the problem's sentence."""
+
+
+class ModelSourceError(StackError):
+    """Raised when what a model is to be imported from cannot be read; the message names the file or option."""

@@ -195,6 +195,7 @@ def _write_env(var_dir: Path, settings: Settings) -> None:
         "TORCHQUEUE_DATABASE_URL": settings.database_url,
         "TORCHQUEUE_REDIS_URL": settings.redis_url,
         "TORCHQUEUE_OBJECT_URL": settings.object_url,
+        "TORCHQUEUE_PLUGINS": ",".join(settings.plugins),
     }
     path.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
 

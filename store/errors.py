@@ -21,6 +21,10 @@ class UnknownVersionError(StoreError):
     """Raised when a model exists but not the asked version of it."""
 
 
+class KindMismatchError(StoreError):
+    """Raised when a version of one kind is to be registered under the name of a model of another."""
+
+
 class UnknownPredictionError(StoreError):
     """Raised when no prediction of the caller has the given id."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.model_settings import ModelSettings
-from store.errors import ModelSettingsError, UnknownModelError, UnknownVersionError
+from store.errors import KindMismatchError, ModelSettingsError, UnknownModelError, UnknownVersionError
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 
@@ -72,6 +72,17 @@ def register_version(
     session.add(version)
     session.flush()
     return version
+
+
+def check_kind(session: Session, name: str, kind: str) -> None:
+    """Check that a name is free, or belongs to a model of this kind: its clients rely on the form of its answers.
+
+    Raises:
+        KindMismatchError: It belongs to a model of another kind.
+    """
+    found = session.scalar(select(Model.kind).where(Model.name == name))
+    if found not in (None, kind):
+        raise KindMismatchError(f"model {name!r} is of kind {found}, not {kind}; give this one another name")
 
 
 def promote(session: Session, *, name: str, number: int) -> ModelVersion:

@@ -32,6 +32,7 @@ class Settings:
         flower_host: Address on which Flower listens.
         flower_port: Port on which Flower listens.
         log_level: Name of a level of the standard `logging` module.
+        plugins: Modules, or files ending in `.py`, with kinds and architectures of the user's own.
     """
 
     database_url: str
@@ -48,6 +49,7 @@ class Settings:
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
     log_level: str = "INFO"
+    plugins: tuple[str, ...] = ()
 
     @property
     def retention(self) -> timedelta:
@@ -79,9 +81,17 @@ class Settings:
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
                 flower_port=env.int("FLOWER_PORT", cls.flower_port),
                 log_level=env.str("LOG_LEVEL", cls.log_level, validate=_check_level),
+                plugins=plugins_from_env(),
             )
         except EnvError as error:
             raise SettingsError(f"{error}; `torchqueue up` sets it, docs/operations.md explains it") from error
+
+
+def plugins_from_env() -> tuple[str, ...]:
+    """Read `TORCHQUEUE_PLUGINS` alone, for a command that needs no servers. Files become absolute."""
+    env = Env(prefix="TORCHQUEUE_")
+    names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
+    return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
 
 
 def _check_level(name: str) -> None:

@@ -5,6 +5,7 @@ from celery import Celery
 
 from ml.devices import device_slug
 from ml.engine import Engine
+from ml.plugins import load_plugins
 from schemas.enums import WorkerRole
 from schemas.names import QueueName, inference_queue
 from store.database import create_database
@@ -85,6 +86,9 @@ class InferenceWorker:
 
 def run(settings: Settings, device: str) -> None:
     """Serve predictions on one device until told to stop."""
+    # Before any model is loaded. One that fails takes only its own models with it.
+    for failed in load_plugins(settings.plugins):
+        log.error("plugin_not_loaded", error=str(failed))
     worker = InferenceWorker(settings, device)
     for problem in worker.loader.preload_champions():
         log.error("champion_not_loaded", error=problem)

@@ -8,6 +8,7 @@ from torch import nn
 from ml.architectures.fashion_cnn import build_fashion_cnn
 from ml.architectures.mlp import build_mlp
 from ml.architectures.tabular_resnet import build_tabular_resnet
+from ml.architectures.torchvision_classifiers import find_classifier
 from ml.errors import UnknownArchitectureError
 from ml.spec import InputSpec, ModelSpec
 
@@ -21,6 +22,12 @@ ARCHITECTURES: dict[str, Builder] = {
 }
 
 
+FAMILIES: dict[str, Callable[[str], Builder]] = {
+    "torchvision": find_classifier,
+}
+"""By the word before the colon: from the word behind it to a builder."""
+
+
 def build_module(spec: ModelSpec, n_outputs: int) -> nn.Module:
     """Build the network that ``spec`` names, with fresh weights, on the CPU.
 
@@ -32,8 +39,22 @@ def build_module(spec: ModelSpec, n_outputs: int) -> nn.Module:
         UnknownArchitectureError: No builder has that name.
         InvalidSpecError: The builder refuses the options.
     """
-    builder = ARCHITECTURES.get(spec.arch)
+    return find_builder(spec.arch)(spec.arch_options, spec.input, n_outputs)
+
+
+def find_builder(arch: str) -> Builder:
+    """Look an architecture up: ``mlp``, or a member of a family, ``torchvision:resnet18``.
+
+    Raises:
+        UnknownArchitectureError: No builder has that name.
+    """
+    family, _, member = arch.partition(":")
+    if member and family in FAMILIES:
+        return FAMILIES[family](member)
+    builder = ARCHITECTURES.get(arch)
     if builder is None:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UnknownArchitectureError(f"There is no architecture {spec.arch!r}; known are: {known}.")
-    return builder(spec.arch_options, spec.input, n_outputs)
+        known = ", ".join([*sorted(ARCHITECTURES), *(f"{name}:…" for name in sorted(FAMILIES))])
+        raise UnknownArchitectureError(
+            f"There is no architecture {arch!r}; known are: {known}. TORCHQUEUE_PLUGINS loads your own."
+        )
+    return builder

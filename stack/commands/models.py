@@ -1,20 +1,27 @@
-"""Models: list, promote."""
+"""Models: list, import, promote."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from schemas.enums import Durability, Placement
 from schemas.model_settings import LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
+from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
+from store.headlines import HELD_OUT, find_headline
 from store.models import configure, list_models, list_versions, promote
 
 
 @click.group()
 def models() -> None:
     """Manage models and their versions."""
+
+
+models.add_command(import_)
 
 
 @models.command("list")
@@ -34,9 +41,9 @@ def list_(var_dir: Path, as_json: bool) -> None:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     print_table(
-        ["model", "kind", "version", "source", "accuracy"],
+        ["model", "kind", "version", "source", "metric"],
         [
-            (name, kind, f"{number}{' *' if champion else ''}", source, metrics.get("test_accuracy"))
+            (name, kind, f"{number}{' *' if champion else ''}", source, _headline(kind, metrics))
             for name, kind, number, champion, source, metrics in rows
         ],
     )
@@ -72,3 +79,8 @@ def promote_(var_dir: Path, model: str, version: int) -> None:
     with open_session(open_database(var_dir)) as session:
         promote(session, name=model, number=version)
     console.print(f"{model} version {version} answers now")
+
+
+def _headline(kind: str, metrics: Mapping[str, Any]) -> str | None:
+    found = find_headline(kind, metrics)
+    return None if found is None else f"{found[0].removeprefix(HELD_OUT)} {found[1]:.4g}"

@@ -10,7 +10,7 @@ from sqlalchemy import Engine as Database
 
 from stack.state import ENV_FILE
 from store.database import create_database
-from store.settings import Settings
+from store.settings import Settings, plugins_from_env
 
 var_option = click.option(
     "--var",
@@ -36,6 +36,12 @@ def read_settings(var_dir: Path) -> Settings:
     """
     load_dotenv(var_dir / ENV_FILE, override=False)
     return Settings.from_env()
+
+
+def read_plugins(var_dir: Path) -> tuple[str, ...]:
+    """Read which modules of the user's own are loaded; needs no stack."""
+    load_dotenv(var_dir / ENV_FILE, override=False)
+    return plugins_from_env()
 
 
 def open_database(var_dir: Path) -> Database:

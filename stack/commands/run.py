@@ -33,8 +33,17 @@ LOG_LINES = 50
 @click.command()
 @var_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API.")
-@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Port of the API.")
-@click.option("--flower-port", type=int, default=DEFAULT_FLOWER_PORT, show_default=True, help="Port of Flower.")
+@click.option(
+    "--port", type=int, envvar="TORCHQUEUE_PORT", default=DEFAULT_PORT, show_default=True, help="Port of the API."
+)
+@click.option(
+    "--flower-port",
+    type=int,
+    envvar="TORCHQUEUE_FLOWER_PORT",
+    default=DEFAULT_FLOWER_PORT,
+    show_default=True,
+    help="Port of Flower.",
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Inference workers; default: one a GPU, or one.")
 @click.option(
     "--web-processes",

@@ -10,6 +10,7 @@ from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettings, ModelSettingsSchema
 from store import models
 from store.database import open_session
+from store.headlines import find_headline
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from webapp.auth import require
@@ -124,8 +125,14 @@ def _model(model: Model) -> dict[str, Any]:
         "champion": None if champion is None else champion.number,
         "input": None if champion is None else champion.config["input"],
         "settings": ModelSettings.load(model.settings).dump(),
+        "metric": None if champion is None else _metric(model.kind, champion.metrics),
         "created_at": model.created_at,
     }
+
+
+def _metric(kind: str, metrics: dict[str, Any]) -> dict[str, Any] | None:
+    found = find_headline(kind, metrics)
+    return None if found is None else {"name": found[0], "value": found[1]}
 
 
 def _version(version: ModelVersion) -> dict[str, Any]:
