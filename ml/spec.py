@@ -68,6 +68,8 @@ class ModelSpec:
         input: What the network sees.
         labels: Class names in the order of the network's outputs.
         max_batch: Most items in one forward.
+        max_batch_cost: Most bytes of files in one claim, so that a batch of the largest photos neither fills the memory
+            nor keeps the device waiting for its decoding; one item is always taken. None: the worker's own bound.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     arch_options: dict[str, Any] = field(default_factory=dict)
     max_batch: int = DEFAULT_MAX_BATCH
+    max_batch_cost: int | None = None
 
     @classmethod
     def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
@@ -95,6 +98,7 @@ class ModelSpec:
             input=InputSpec.from_config(_take(config, "input", Mapping)),
             labels=_labels(config),
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
+            max_batch_cost=_positive(config, "max_batch_cost") if "max_batch_cost" in config else None,
         )
 
 

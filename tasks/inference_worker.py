@@ -40,7 +40,7 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=2)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(device)
+        self.engine = Engine(device, memory_mb=settings.device_memory_mb)
         self.loader = ModelLoader(self.engine, claims, objects)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
@@ -80,6 +80,7 @@ class InferenceWorker:
         """Leave in order: nothing is held when the life ends."""
         self.poll.stop()
         self.life.end()
+        self.loader.close()
         self.engine.close()
 
 
