@@ -151,10 +151,12 @@ class Residency:
         if size_bytes > self.budget_bytes:
             raise ModelTooLargeError(name, size_bytes, self.budget_bytes)
         while (victim := self._choose_victim(size_bytes)) is not None:
-            if not evict or self._closed:
+            if not evict:
                 raise NoRoomError(f"{name} needs {size_bytes / MEBIBYTE:.0f} MiB, and no model may leave for it.")
             if self._wait_for(victim):
                 self.remove(victim)
+        if self._closed:
+            raise NoRoomError(f"{name} is not loaded any more: the engine was closed.")
 
     def close(self) -> None:
         """Forget all models, and end every wait for room."""
