@@ -31,6 +31,8 @@ class ClassificationPredictor(Predictor):
     with the log-odds of the second.
     """
 
+    decodes_plain_images = True
+
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
         if len(spec.labels) < 2:
             raise InvalidSpecError("labels", "must list two labels or more.")

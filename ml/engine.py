@@ -4,34 +4,26 @@ Shapes: B batch; ``...`` the item's own shape.
 """
 
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ml.ceilings import Ceiling, Ceilings
+from ml.decoding import Decoded, DecodePool, stack
 from ml.devices import torch_device
-from ml.errors import (
-    DecodeFailedError,
-    DeviceLostError,
-    InvalidInputError,
-    ModelLoadError,
-    NonFiniteOutputError,
-    NotLoadedError,
-)
+from ml.errors import DecodeFailedError, DeviceLostError, InvalidInputError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import blank_item
 from ml.kinds import build_predictor
 from ml.predictor import Payload, Predictor, Result
+from ml.residency import MEBIBYTE, Key, Residency, Resident, default_budget_bytes, measure_bytes
 from ml.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, int]
-"""A model's name and version."""
-
-Decoded = Tensor | InvalidInputError | DecodeFailedError
-"""One item between ``decode`` and ``compute``."""
+__all__ = ["Decoded", "Engine", "Key", "Learned", "Outcome"]
 
 INVALID_INPUT = "invalid_input"
 NON_FINITE = "non_finite"
@@ -54,22 +46,32 @@ class Outcome:
     error_detail: str | None = None
 
 
-@dataclass(slots=True)
-class _Loaded:
-    predictor: Predictor
-    ceiling: int
-    """Most items in one forward: the model's ``max_batch``, halved whenever memory ran out."""
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A ceiling that changed: worth remembering for the next process that loads this model on such a device.
+
+    Args:
+        key: The model.
+        shape: Of one item, as ``ml.ceilings.shape_name`` writes it.
+        ceiling: What is known now.
+    """
+
+    key: Key
+    shape: str
+    ceiling: Ceiling
 
 
 class Engine:
     """All models that this process holds, on one device.
 
-    ``decode`` may run in one thread while ``compute`` runs in another.
+    ``load`` may run in one thread, ``decode`` in another and ``compute`` in a third.
 
     Args:
         device: ``cpu:0``, ``cuda:0``, ...
         decode_threads: Images decoded at the same time.
         compute_threads: Threads inside one operation on the CPU; set for the whole process.
+        memory_mb: Memory in MiB for the weights of all models; by default a share of what the device has.
+        decode_on_device: Whether a GPU decodes the JPEGs that it can.
     """
 
     def __init__(
@@ -78,48 +80,96 @@ class Engine:
         *,
         decode_threads: int = DEFAULT_DECODE_THREADS,
         compute_threads: int = DEFAULT_COMPUTE_THREADS,
+        memory_mb: int | None = None,
+        decode_on_device: bool = True,
     ) -> None:
         self.device = torch_device(device)
-        self._models: dict[Key, _Loaded] = {}
-        self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        budget = default_budget_bytes(self.device) if memory_mb is None else memory_mb * MEBIBYTE
+        self._models = Residency(self.device, budget)
+        self._decoders = DecodePool(self.device, decode_threads, on_device=decode_on_device)
         torch.set_num_threads(compute_threads)
 
     def close(self) -> None:
         """Forget all models and end the decoding threads."""
-        self._models.clear()
-        self._decoders.shutdown()
+        self._models.close()
+        self._decoders.close()
 
-    def load(self, spec: ModelSpec, weights: bytes) -> None:
+    def load(
+        self,
+        spec: ModelSpec,
+        weights: bytes,
+        *,
+        ceilings: Mapping[str, Ceiling] | None = None,
+        evict: bool = True,
+    ) -> None:
         """Build a model on the device and warm it up, so that its first real batch is as fast as the next.
+
+        Models that were least recently used leave when the budget asks for it; one that computes is waited for.
 
         Args:
             spec: What the model is; its name and version become its key.
             weights: Safetensors.
+            ceilings: What was learned of its batches before, by shape; see ``Learned``.
+            evict: False: no other model leaves for this one.
 
         Raises:
             MLError: Whatever ``ml.kinds.build_predictor`` raises.
             ModelLoadError: The model fails on a blank input.
+            ModelTooLargeError: It is larger than the device's budget.
+            NoRoomError: Another model would have to leave, and ``evict`` is False.
         """
-        loaded = _Loaded(build_predictor(spec, weights, self.device), spec.max_batch)
+        name = f"{spec.name} version {spec.version}"
+        # Before it is built, so that the device never holds more than its budget; weights are as large as their file.
+        self._models.make_room(name, len(weights), evict=evict)
+        started = time.monotonic()
+        predictor = build_predictor(spec, weights, self.device)
+        resident = Resident(predictor, Ceilings(spec.max_batch, ceilings or {}), measure_bytes(predictor))
+        self._warm_up(resident)
+        self._models.make_room(name, resident.size_bytes, evict=evict)
+        loaded_at = time.monotonic()
+        resident.stays_until = loaded_at + (loaded_at - started)
+        self._models.add((spec.name, spec.version), resident)
+
+    def _warm_up(self, resident: Resident) -> None:
         # Both ends: kernels and buffers are chosen by shape, and memory that the largest batch needs is found now.
-        for count in (1, spec.max_batch):
-            for outcome in self._compute_all(loaded, [blank_item(spec.input)] * count):
+        spec = resident.predictor.spec
+        blank = blank_item(spec.input)
+        for count in (1, resident.ceilings.of(blank)):
+            for outcome in self._compute_all(resident, [blank] * count):
                 if outcome.error_code in (INTERNAL, OUT_OF_MEMORY):
                     raise ModelLoadError(f"{spec.name} version {spec.version} fails when tried: {outcome.error_detail}")
-        self._models[spec.name, spec.version] = loaded
 
     def holds(self, name: str, version: int) -> bool:
         """Whether that version is loaded."""
         return (name, version) in self._models
 
     def held(self) -> list[Key]:
-        """Every loaded model, oldest first."""
-        return list(self._models)
+        """Every loaded model, least recently used first."""
+        return self._models.keys()
+
+    def held_bytes(self) -> int:
+        """What the weights of all loaded models take."""
+        return self._models.used_bytes()
 
     def unload(self, name: str, version: int) -> None:
-        """Forget a model and give its device memory back; nothing happens when it is not loaded."""
-        if self._models.pop((name, version), None) is not None:
-            self._empty_cache()
+        """Forget a model and give its memory back; nothing happens when it is not loaded."""
+        self._models.remove((name, version))
+
+    def pin(self, key: Key) -> bool:
+        """Keep a model here until ``unpin``, however many others are loaded. False: it is not here, or leaves now."""
+        return self._models.pin(key)
+
+    def unpin(self, key: Key) -> None:
+        """Undo one ``pin``."""
+        self._models.unpin(key)
+
+    def take_learned(self) -> list[Learned]:
+        """The ceilings that changed since this was asked last. Only the thread that computes may ask."""
+        return [
+            Learned(key, shape, ceiling)
+            for key, resident in self._models.residents()
+            for shape, ceiling in resident.ceilings.take_learned().items()
+        ]
 
     def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
         """Turn items as sent into tensors, in order; an item that cannot be used leaves its error in its place.
@@ -127,13 +177,7 @@ class Engine:
         Raises:
             NotLoadedError: The model is not loaded.
         """
-        predictor = self._find(key).predictor
-        if predictor.spec.input.type != "image":
-            # Handing a few numbers to another thread costs more than converting them.
-            return list(predictor.decode_batch(payloads))
-        if len(payloads) == 1:
-            return [_decode_one(predictor, payloads[0])]
-        return list(self._decoders.map(lambda payload: _decode_one(predictor, payload), payloads))
+        return self._decoders.decode(self._models[key].predictor, payloads)
 
     def compute(self, key: Key, decoded: Sequence[Decoded]) -> list[Outcome]:
         """Answer decoded items, in order, with one forward for all when nothing goes wrong.
@@ -145,42 +189,41 @@ class Engine:
             NotLoadedError: The model is not loaded.
             DeviceLostError: The GPU can no longer be used from this process; nothing was answered.
         """
-        loaded = self._find(key)
+        loaded = self._models[key]
         answers = iter(self._compute_all(loaded, [item for item in decoded if isinstance(item, Tensor)]))
         return [next(answers) if isinstance(item, Tensor) else _undecoded(item) for item in decoded]
 
-    def _find(self, key: Key) -> _Loaded:
-        loaded = self._models.get(key)
-        if loaded is None:
-            raise NotLoadedError(f"{key[0]} version {key[1]} is not loaded.")
-        return loaded
-
-    def _compute_all(self, loaded: _Loaded, items: list[Tensor]) -> list[Outcome]:
+    def _compute_all(self, loaded: Resident, items: list[Tensor]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         while len(outcomes) < len(items):
             # The ceiling may sink between two rounds.
-            outcomes += self._compute_some(loaded, items[len(outcomes) : len(outcomes) + loaded.ceiling])
+            left = items[len(outcomes) :]
+            outcomes += self._compute_some(loaded, left[: loaded.ceilings.of(left[0])])
         return outcomes
 
-    def _compute_some(self, loaded: _Loaded, items: list[Tensor]) -> list[Outcome]:
+    def _compute_some(self, loaded: Resident, items: list[Tensor]) -> list[Outcome]:
         """Answer items that fit into one forward, or into its halves when it fails."""
         try:
-            return _forward(loaded.predictor, items)
+            outcomes = _forward(loaded.predictor, items)
         # A network may fail in any way, on any item; each must end as the outcome of that item.
         except Exception as error:  # noqa: BLE001
             failed = _explain(loaded.predictor.spec, error, len(items))
+        else:
+            loaded.ceilings.note_success(items[0], len(items))
+            return outcomes
         # Handled only here: inside the except block the error's traceback still holds the tensors of the failed
         # forward, so that their memory could not be given back.
-        self._recover(loaded, failed, len(items))
+        self._recover(loaded, failed, items)
         if len(items) == 1:
             return [failed]
         half = (len(items) + 1) // 2
         return self._compute_all(loaded, items[:half]) + self._compute_all(loaded, items[half:])
 
-    def _recover(self, loaded: _Loaded, failed: Outcome, count: int) -> None:
+    def _recover(self, loaded: Resident, failed: Outcome, items: list[Tensor]) -> None:
         if failed.error_code == OUT_OF_MEMORY:
-            self._empty_cache()
-            loaded.ceiling = max(1, min(loaded.ceiling, count // 2))
+            if self.device.type == "cuda":  # pragma: no cover - needs a GPU
+                torch.cuda.empty_cache()
+            loaded.ceilings.note_out_of_memory(items[0], len(items))
         elif self.device.type == "cuda":  # pragma: no cover - needs a GPU
             try:
                 torch.cuda.synchronize(self.device)
@@ -188,23 +231,6 @@ class Engine:
                 # Some errors (an illegal address, a failed device-side assertion) break the context for good: without
                 # this, every later item would fail as if it were bad itself.
                 raise DeviceLostError(f"{self.device} must be opened again in a new process: {error}") from error
-
-    def _empty_cache(self) -> None:
-        if self.device.type == "cuda":  # pragma: no cover - needs a GPU
-            torch.cuda.empty_cache()
-
-
-def _decode_one(predictor: Predictor, payload: Payload) -> Decoded:
-    try:
-        return predictor.decode(payload)
-    except InvalidInputError as error:
-        return error
-    # A fault in our own decoding must fail this item only, not the batch that it happens to be in.
-    except Exception as error:
-        logger.exception("decode_failed", extra={"model": predictor.spec.name, "version": predictor.spec.version})
-        failure = DecodeFailedError(f"Decoding failed with {type(error).__name__}.")
-        failure.__cause__ = error
-        return failure
 
 
 def _undecoded(error: InvalidInputError | DecodeFailedError) -> Outcome:
@@ -214,7 +240,7 @@ def _undecoded(error: InvalidInputError | DecodeFailedError) -> Outcome:
 
 def _forward(predictor: Predictor, items: list[Tensor]) -> list[Outcome]:
     with torch.inference_mode():
-        results = predictor.encode_batch(predictor.forward(torch.stack(items)))
+        results = predictor.encode_batch(predictor.forward(stack(items, predictor.device)))
     return [
         Outcome(error_code=NON_FINITE, error_detail=str(result))
         if isinstance(result, NonFiniteOutputError)

@@ -97,3 +97,30 @@ class ModelLoadError(MLError):
 
 class NotLoadedError(MLError):
     """A model is asked for that the engine does not hold."""
+
+
+class ModelTooLargeError(ModelLoadError):
+    """A model would not fit the device's budget of memory, even alone.
+
+    Args:
+        name: What does not fit.
+        size_bytes: What it takes.
+        budget_bytes: What all models together may take.
+    """
+
+    def __init__(self, name: str, size_bytes: int, budget_bytes: int) -> None:
+        super().__init__(name, size_bytes, budget_bytes)
+        self.name = name
+        self.size_bytes = size_bytes
+        self.budget_bytes = budget_bytes
+
+    def __str__(self) -> str:
+        size, budget = (count / 2**20 for count in (self.size_bytes, self.budget_bytes))
+        return (
+            f"{self.name} takes {size:.0f} MiB and this device's budget for models is {budget:.0f} MiB. "
+            "Raise TORCHQUEUE_DEVICE_MEMORY_MB or serve a smaller model."
+        )
+
+
+class NoRoomError(MLError):
+    """Other models would have to leave the device, and may not."""

@@ -3,13 +3,14 @@
 Shapes: C channels, H height, W width, D length of a vector, N items.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ml.errors import InvalidInputError
-from ml.images import decode_image
+from ml.images import decode_picture
 from ml.predictor import Payload
 from ml.preparation import find_preparation
 from ml.records import RecordDecoder
@@ -17,9 +18,6 @@ from ml.spec import InputSpec, InputType
 
 FIELD = "input"
 """The name that the request gives to what we decode."""
-
-DETAIL_FACTOR = 8
-"""A photo is decoded to no less than so many times the side that the network sees: the subject may fill a part only."""
 
 _NUMBER_TYPES = frozenset({int, float})
 _MAX_FLOAT32 = torch.finfo(torch.float32).max
@@ -30,18 +28,19 @@ class ImageDecoder:
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
-        self._prepare = find_preparation(spec.preparation)
+        self._preparation = find_preparation(spec.preparation)
+        self._target_px = math.ceil(spec.size * self._preparation.detail)
 
     def decode(self, payload: Payload) -> Tensor:
         """Decode and prepare one image.
 
         Raises:
-            InvalidInputError: See ``ml.images.decode_image``.
+            InvalidInputError: See ``ml.images.decode_picture``.
         """
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise InvalidInputError(FIELD, "This model takes an image file, not numbers.")
-        image_hwc = decode_image(bytes(payload), target_px=self._spec.size * DETAIL_FACTOR)
-        return self._prepare(image_hwc, self._spec.size, self._spec.channels)
+        picture = decode_picture(bytes(payload), target_px=self._target_px)
+        return self._preparation.prepare(picture, self._spec.size, self._spec.channels)
 
     def decode_batch(self, payloads: Sequence[Payload]) -> list[Tensor | InvalidInputError]:
         """Decode one after another."""

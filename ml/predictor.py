@@ -5,7 +5,7 @@ Shapes: B batch; ``...`` whatever the kind and the input specification say.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ class Predictor(ABC):
         module: The network; moved to ``device`` here.
         device: Where ``forward`` runs.
     """
+
+    decodes_plain_images: ClassVar[bool] = False
+    """Whether ``decode`` of an image is what ``ml.inputs.ImageDecoder`` does and nothing more: a GPU may do it then."""
 
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
         self.spec = spec

@@ -80,6 +80,8 @@ class ModelSpec:
         kind_options: What that kind's predictor takes.
         max_batch: Most items in one forward.
         format: What the weights' file is: ``safetensors``, or ``torch-export``, which brings its own architecture.
+        max_batch_cost: Most bytes of files in one claim, so that a batch of the largest photos neither fills the memory
+            nor keeps the device waiting for its decoding; one item is always taken. None: the worker's own bound.
     """
 
     name: str
@@ -92,6 +94,7 @@ class ModelSpec:
     kind_options: dict[str, Any] = field(default_factory=dict)
     max_batch: int = DEFAULT_MAX_BATCH
     format: str = SAFETENSORS
+    max_batch_cost: int | None = None
 
     @classmethod
     def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
@@ -114,6 +117,7 @@ class ModelSpec:
             kind_options=dict(_take(config, "kind_options", Mapping, default={})),
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
             format=file_format,
+            max_batch_cost=_positive(config, "max_batch_cost") if "max_batch_cost" in config else None,
         )
 
 

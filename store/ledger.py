@@ -25,6 +25,10 @@ MAX_ATTEMPTS = 3
 #: Claims that ended with the process dead before the row fails with `worker_crash`.
 MAX_CRASHES = 2
 
+#: Bytes of files in one claim, where the version's own `max_batch_cost` does not say: a full batch of photos as a web
+#: shop has them stays far below, and of the largest that are accepted five fit.
+MAX_CLAIM_BYTES = 64 * 1024 * 1024
+
 #: A claim older than this counts as hung, whatever its worker's heartbeat says.
 ATTEMPT_BUDGET_S = 60.0
 
@@ -162,12 +166,36 @@ def finished_event(
     )
 
 
-def claim(connection: Connection, *, worker_id: int, device: str, limit: int) -> list[Claim]:
+def claim(
+    connection: Connection,
+    *,
+    worker_id: int,
+    device: str,
+    limit: int,
+    max_cost: int = MAX_CLAIM_BYTES,
+    skip: Sequence[int] = (),
+) -> list[Claim]:
     """Take up to `limit` rows of one model version: the version of the most urgent row of all.
 
     Cancelled rows and rows past their deadline are skipped. A row that was in a crash is taken alone.
+
+    Args:
+        connection: To write with.
+        worker_id: The life that holds the rows from now on.
+        device: Written into the rows.
+        limit: Rows, where the version's `max_batch` is not less.
+        max_cost: Bytes of their files, where the version has no `max_batch_cost`; the first row is always taken.
+        skip: Versions whose rows are left waiting.
     """
-    found = sql.CLAIM.run(connection, worker=worker_id, device=device, limit=limit, budget=ATTEMPT_BUDGET_S)
+    found = sql.CLAIM.run(
+        connection,
+        worker=worker_id,
+        device=device,
+        limit=limit,
+        max_cost=max_cost,
+        skip=list(skip),
+        budget=ATTEMPT_BUDGET_S,
+    )
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(

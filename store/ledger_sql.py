@@ -88,27 +88,33 @@ RECORD_PLAIN = PreparedStatement("record_plain", _inserting(INSERT_ANSWERED, ANS
 
 RECORD = PreparedStatement("record", _inserting_with_keys(INSERT_ANSWERED, ANSWERED_COLUMNS))
 
-# `head` is the most urgent row that nobody else is claiming; the batch is of its version.
+# `head` is the most urgent row that nobody else is claiming; the batch is of its version. Rows beyond the cost are
+# locked until the statement ends and left as they are.
 CLAIM = PreparedStatement(
     "claim",
     """
     WITH head AS MATERIALIZED (
-        SELECT p.model_version_id, p.crash_count > 0 AS alone, CAST(v.config ->> 'max_batch' AS integer) AS max_batch
+        SELECT p.model_version_id, p.crash_count > 0 AS alone, CAST(v.config ->> 'max_batch' AS integer) AS max_batch,
+            coalesce(CAST(v.config ->> 'max_batch_cost' AS bigint), :max_cost) AS max_cost
         FROM predictions p JOIN model_versions v ON v.id = p.model_version_id
         WHERE p.status = 'queued' AND p.run_after <= now() AND (p.deadline_at IS NULL OR p.deadline_at > now())
+            AND p.model_version_id <> ALL (CAST(:skip AS bigint[]))
         ORDER BY p.claim_order, p.id LIMIT 1 FOR UPDATE OF p SKIP LOCKED),
     batch AS MATERIALIZED (
-        SELECT id FROM predictions
+        SELECT id, claim_order, coalesce(input_bytes, 0) AS cost FROM predictions
         WHERE status = 'queued' AND model_version_id = (SELECT model_version_id FROM head)
             AND (crash_count > 0) = (SELECT alone FROM head)
             AND run_after <= now() AND (deadline_at IS NULL OR deadline_at > now())
         ORDER BY claim_order, id
         LIMIT (SELECT CASE WHEN alone THEN 1 ELSE least(max_batch, :limit) END FROM head)
-        FOR UPDATE SKIP LOCKED)
+        FOR UPDATE SKIP LOCKED),
+    summed AS (SELECT id, cost, sum(cost) OVER (ORDER BY claim_order, id) AS so_far FROM batch),
+    affordable AS (
+        SELECT id FROM summed WHERE so_far <= (SELECT max_cost FROM head) OR so_far = cost)
     UPDATE predictions p
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
-    FROM batch WHERE p.id = batch.id
+    FROM affordable a WHERE p.id = a.id
     RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
 """,
 )

@@ -24,6 +24,7 @@ class Settings:
         var_dir: Folder for logs, keys and embedded servers.
         max_body_bytes: Largest accepted request body.
         max_pixels: Largest accepted picture, width times height.
+        device_memory_mb: Memory of a device in MiB for the weights of its models; None: a share of what it has.
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Requests that one web process answers at once.
         inline: Whether web processes compute the models whose placement is `inline`.
@@ -41,6 +42,7 @@ class Settings:
     var_dir: Path
     max_body_bytes: int = 12 * MEBIBYTE
     max_pixels: int = 25_000_000
+    device_memory_mb: int | None = None
     retention_days: int = 90
     web_threads: int = 64
     inline: bool = False
@@ -73,6 +75,7 @@ class Settings:
                 var_dir=var_dir,
                 max_body_bytes=env.int("MAX_BODY_BYTES", cls.max_body_bytes),
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
+                device_memory_mb=env.int("DEVICE_MEMORY_MB", None, validate=_check_positive),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
@@ -97,3 +100,8 @@ def plugins_from_env() -> tuple[str, ...]:
 def _check_level(name: str) -> None:
     if name.upper() not in logging.getLevelNamesMapping():
         raise ValidationError(f"{name!r} is no level; use DEBUG, INFO, WARNING or ERROR")
+
+
+def _check_positive(value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValidationError(f"{value} is not 1 or more")

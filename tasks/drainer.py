@@ -70,6 +70,7 @@ class Drainer:
         queues: Sequence[str],
     ) -> None:
         self._engine = engine
+        self._loader = loader
         self._replies = replies
         self._queues = queues
         finishers = Finishers(FinishContext(database=results_database, objects=objects))
@@ -98,48 +99,53 @@ class Drainer:
             True when rows may be left: ring again.
         """
         with self._busy:
-            batch = self._take()
+            batch = self._intake.take()
             # From here, not from the claim: a batch that takes long to decode must be run, or it never would be.
             until = time.monotonic() + DRAIN_BOUND_S
             while batch is not None and not self._stopping.is_set():
-                batch = self._run(batch)
-                if time.monotonic() >= until:
-                    break
+                # What was prepared when the time is up is run too, since giving it back would waste its decoding.
+                last = time.monotonic() >= until
+                batch = self._run(batch, more=not last)
+                if last:
+                    self._settle()
+                    return not self._stopping.is_set()
             self._settle()
-            if batch is None:
-                publish_idle(self._replies, self._queues)
+            if batch is not None:
+                self._release([batch], self._intake.give_back)
                 return False
-            self._intake.give_back(batch.claims)
-            return not self._stopping.is_set()
+            publish_idle(self._replies, self._queues)
+            return False
 
     def stop(self) -> None:
         """Finish the running batch, give back the rest and claim no more."""
         self._stopping.set()
+        self._intake.stop()
 
-    def _run(self, batch: Batch) -> Batch | None:
+    def _run(self, batch: Batch, *, more: bool) -> Batch | None:
         """Compute one batch and return the next, which is prepared meanwhile when there is time for it."""
         pipelined = self._compute_ms.get(batch.key, 0.0) > PIPELINE_ABOVE_MS
-        following = self._ahead.submit(self._take) if pipelined else None
+        following = self._ahead.submit(self._intake.take) if pipelined and more else None
         try:
             outcomes = self._compute(batch)
         except DeviceLostError as error:
             # Nothing computes in this process again. None of the rows was to blame.
             log.critical("device_lost", error=str(error))
-            self._release(batch, following, self._intake.give_back)
+            self._release([batch, following.result() if following else None], self._intake.give_back)
             os._exit(EXIT_DEVICE_LOST)
         except Exception:
             # Whatever it was: rows that are held by nobody's hand would hang until their budget is over.
-            self._release(batch, following, self._intake.put_off)
+            self._release([batch, following.result() if following else None], self._intake.put_off)
             raise
-        if following is None:
+        self._intake.let_go(batch)
+        self._remember_ceilings()
+        if pipelined:
+            self._completing.append(self._behind.submit(self._completion.finish_batch, batch.kind, outcomes))
+        else:
             self._settle()
             self._completion.finish_batch(batch.kind, outcomes)
-            return self._take()
-        self._completing.append(self._behind.submit(self._completion.finish_batch, batch.kind, outcomes))
-        return following.result()
-
-    def _take(self) -> Batch | None:
-        return None if self._stopping.is_set() else self._intake.take()
+        if following is not None:
+            return following.result()
+        return self._intake.take() if more else None
 
     def _compute(self, batch: Batch) -> list[Outcome]:
         started = time.perf_counter()
@@ -161,12 +167,15 @@ class Drainer:
         for completion in completing:
             completion.result()
 
-    @staticmethod
-    def _release(
-        batch: Batch, following: Future[Batch | None] | None, release: Callable[[Sequence[Claim]], None]
-    ) -> None:
-        ahead = None if following is None else following.result()
-        release([*batch.claims, *(ahead.claims if ahead is not None else ())])
+    def _remember_ceilings(self) -> None:
+        for learned in self._engine.take_learned():
+            self._completing.append(self._behind.submit(self._loader.remember, learned))
+
+    def _release(self, batches: Sequence[Batch | None], release: Callable[[Sequence[Claim]], None]) -> None:
+        held = [batch for batch in batches if batch is not None]
+        for batch in held:
+            self._intake.let_go(batch)
+        release([claim for batch in held for claim in batch.claims])
 
 
 def _outcome(claim: Claim, computed: Computed, decode_ms: float, compute_ms: float) -> Outcome:

@@ -41,7 +41,7 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=2)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(device)
+        self.engine = Engine(device, memory_mb=settings.device_memory_mb)
         self.loader = ModelLoader(self.engine, claims, objects)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
@@ -81,6 +81,7 @@ class InferenceWorker:
         """Leave in order: nothing is held when the life ends."""
         self.poll.stop()
         self.life.end()
+        self.loader.close()
         self.engine.close()
 
 

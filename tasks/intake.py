@@ -1,5 +1,6 @@
 """The way of rows to the device: claim a batch of one version, fetch its inputs, decode them."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,13 @@ import redis
 import structlog
 from sqlalchemy import Engine as Database
 
-from ml.engine import Engine
+from ml.engine import Engine, Key
 from schemas.enums import ErrorCode
 from store import ledger
 from store.database import HeldConnection
 from store.errors import ObjectMissingError, ObjectsUnavailableError
 from store.ledger import Claim, Outcome
+from store.models import ServedVersion
 from store.objects import ObjectStore
 from store.replies import publish
 from tasks.errors import ModelUnavailableError
@@ -32,6 +34,9 @@ TRANSIENT_DELAY_S = 5.0
 
 # Pictures are fetched side by side: one read of a remote store costs more than decoding.
 FETCH_THREADS = 8
+
+# While every row that waits is of a model on its way to the device, others are looked for so often.
+LOOK_WHILE_LOADING_S = 0.05
 
 MS = 1000.0
 
@@ -81,21 +86,39 @@ class Intake:
         self._replies = replies
         self._device = device
         self._fail = fail
+        self._stopping = threading.Event()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
 
     def take(self) -> Batch | None:
-        """Claim and decode the next batch. None: nothing waits, or our lease is in doubt."""
-        while self._life.is_valid():
+        """Claim and decode the next batch, whose model is pinned until `let_go`.
+
+        Returns:
+            None when nothing waits, our lease is in doubt, or we are stopping.
+        """
+        while self._life.is_valid() and not self._stopping.is_set():
+            # Rows of a model on its way are left alone, so that it stalls no other.
+            loading = self._loader.loading()
             with self._connection.use() as connection:
                 claims = ledger.claim(
-                    connection, worker_id=self._life.worker_id, device=self._device, limit=CLAIM_LIMIT
+                    connection, worker_id=self._life.worker_id, device=self._device, limit=CLAIM_LIMIT, skip=loading
                 )
-            if not claims:
+            if claims:
+                batch = self._prepare_or_release(claims)
+                if batch is not None:
+                    return batch
+            elif loading:
+                self._loader.wait(LOOK_WHILE_LOADING_S)
+            else:
                 return None
-            batch = self._prepare_or_release(claims)
-            if batch is not None:
-                return batch
         return None
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping.set()
+
+    def let_go(self, batch: Batch) -> None:
+        """Let the batch's model leave the device when others need its room."""
+        self._loader.unpin(batch.key)
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Return claims untouched: none of their attempts is used up."""
@@ -110,7 +133,11 @@ class Intake:
 
     def _prepare_or_release(self, claims: Sequence[Claim]) -> Batch | None:
         try:
-            return self._prepare(claims)
+            version = self._loader.pin(claims[0].model_version_id)
+            if version is not None:
+                return self._prepare(version, claims)
+            # Not there yet. None of the rows was to blame, and another worker may have the model.
+            self.give_back(claims)
         except ModelUnavailableError as error:
             log.warning("model_unavailable", error=str(error), count=len(claims))
             self._fail([_failure(claim, ErrorCode.MODEL_UNAVAILABLE, str(error)) for claim in claims])
@@ -123,9 +150,15 @@ class Intake:
             raise
         return None
 
-    def _prepare(self, claims: Sequence[Claim]) -> Batch:
-        version = self._loader.ensure(claims[0].model_version_id)
+    def _prepare(self, version: ServedVersion, claims: Sequence[Claim]) -> Batch:
         key = (version.model, version.number)
+        try:
+            return self._decode(version, key, claims)
+        except Exception:
+            self._loader.unpin(key)
+            raise
+
+    def _decode(self, version: ServedVersion, key: Key, claims: Sequence[Claim]) -> Batch:
         started = time.perf_counter()
         payloads = self._fetch(claims)
         missing = [

@@ -153,9 +153,11 @@ class Rows:
             self._worker_id = self.worker()
         return self._worker_id
 
-    def claim(self, limit: int = 100, worker_id: int | None = None) -> list[Claim]:
+    def claim(self, limit: int = 100, worker_id: int | None = None, **bounds: Any) -> list[Claim]:
         """Claim a batch."""
-        return ledger.claim(self.connection, worker_id=worker_id or self.worker_id, device="cpu:0", limit=limit)
+        return ledger.claim(
+            self.connection, worker_id=worker_id or self.worker_id, device="cpu:0", limit=limit, **bounds
+        )
 
     def claim_one(self, **changes: Any) -> Claim:
         """Submit one row and claim it."""

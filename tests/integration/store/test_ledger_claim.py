@@ -55,6 +55,44 @@ def test_the_limit_bounds_a_claim(rows: Rows) -> None:
     assert [len(rows.claim(limit=3)), len(rows.claim(limit=3))] == [3, 2]
 
 
+def test_the_cost_bounds_a_claim(rows: Rows) -> None:
+    ids = [rows.add(input_bytes=size) for size in (40, 50, 20, 100)]
+
+    claims = [[claim.id for claim in rows.claim(max_cost=100)] for _ in range(4)]
+
+    assert claims == [ids[:2], [ids[2]], [ids[3]], []]
+
+
+def test_a_row_that_costs_more_than_the_bound_is_claimed_alone(rows: Rows) -> None:
+    large, small = (rows.add(input_bytes=size) for size in (1_000, 1))
+
+    assert [[claim.id for claim in rows.claim(max_cost=10)] for _ in range(2)] == [[large], [small]]
+
+
+def test_a_version_may_bound_the_cost_itself(rows: Rows, session: Session) -> None:
+    own = Rows(rows.connection, add_model(session, "own", max_batch_cost=100))
+    own.add_many(3, input_bytes=60)
+
+    assert len(own.claim(max_cost=10**9)) == 1
+
+
+def test_rows_beyond_the_cost_are_left_as_they_were(rows: Rows) -> None:
+    _, left = rows.add_many(2, input_bytes=60)
+
+    rows.claim(max_cost=100)
+
+    row = rows.get(left)
+    assert (row.status, row.attempt, row.fence) == ("queued", 0, None)
+
+
+def test_a_version_that_is_skipped_is_left_for_later(rows: Rows, session: Session) -> None:
+    other = Rows(rows.connection, add_model(session, "other"))
+    skipped, claimed = rows.add(), other.add()
+
+    assert [claim.id for claim in rows.claim(skip=[rows.version.model_version_id])] == [claimed]
+    assert [claim.id for claim in rows.claim()] == [skipped]
+
+
 def test_rows_of_one_priority_go_by_age(rows: Rows) -> None:
     ids = [rows.add() for _ in range(3)]
 

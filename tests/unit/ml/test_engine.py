@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ml.ceilings import Ceiling
 from ml.classification import ClassificationPredictor
-from ml.engine import Engine, Key, Outcome
+from ml.engine import Engine, Key, Learned, Outcome
 from ml.errors import InvalidInputError, ModelLoadError, NotLoadedError, WeightsError
 from ml.kinds import KINDS, build_untrained
 from ml.predictor import Result
@@ -67,11 +68,11 @@ def troublesome(engine: Engine, vector_config: dict[str, Any], monkeypatch: pyte
     """Loads a troublesome model of batches of up to 64 and gives its predictor."""
     monkeypatch.setitem(KINDS, "troublesome", TroublesomePredictor)
 
-    def load(**trouble: Any) -> TroublesomePredictor:
+    def load(ceilings: dict[str, Ceiling] | None = None, **trouble: Any) -> TroublesomePredictor:
         for name, value in trouble.items():
             monkeypatch.setattr(TroublesomePredictor, name, value)
         spec = ModelSpec.from_config("trouble", 1, {**vector_config, "kind": "troublesome", "max_batch": 64})
-        engine.load(spec, dump_weights(build_untrained(spec, "cpu").module))
+        engine.load(spec, dump_weights(build_untrained(spec, "cpu").module), ceilings=ceilings)
         predictor = engine._models["trouble", 1].predictor
         assert isinstance(predictor, TroublesomePredictor)
         predictor.batch_sizes.clear()
@@ -266,3 +267,37 @@ def test_the_number_of_compute_threads_is_set() -> None:
     Engine("cpu:0", compute_threads=1).close()
     assert torch.get_num_threads() == 1
     torch.set_num_threads(threads)
+
+
+def test_a_ceiling_that_was_learned_is_told_once(engine: Engine, troublesome: LoadTroublesome) -> None:
+    predictor = troublesome()
+    predictor.memory_items = 20
+    _compute(engine, [[0.0, 1.0]] * 64)
+    assert engine.take_learned() == [Learned(("trouble", 1), "2", Ceiling(16, 2))]
+    assert engine.take_learned() == []
+
+
+def test_a_ceiling_that_was_learned_before_is_where_the_next_load_starts(
+    engine: Engine, troublesome: LoadTroublesome
+) -> None:
+    predictor = troublesome(ceilings={"2": Ceiling(16, 2)}, memory_items=20)
+    _compute(engine, [[0.0, 1.0]] * 64)
+    assert predictor.batch_sizes == [16, 16, 16, 16]
+    assert engine.take_learned() == []
+
+
+def test_a_ceiling_grows_again_when_memory_is_there(
+    engine: Engine, troublesome: LoadTroublesome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.ceilings.REGROW_AFTER", 2)
+    predictor = troublesome(ceilings={"2": Ceiling(16, 1)})
+    # The first full batch was the one that warmed up.
+    _compute(engine, [[0.0, 1.0]] * 144)
+    assert predictor.batch_sizes == [16, 32, 32, 64]
+
+
+def test_poison_among_items_that_need_too_much_memory_fails_alone(engine: Engine, troublesome: LoadTroublesome) -> None:
+    predictor = troublesome()
+    predictor.memory_items = 20
+    outcomes = _compute(engine, [[POISON if place == 33 else 0.0, 1.0] for place in range(64)])
+    assert [place for place, outcome in enumerate(outcomes) if outcome.error_code] == [33]

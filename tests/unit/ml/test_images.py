@@ -1,13 +1,15 @@
 import contextlib
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ml.errors import InvalidInputError
-from ml.images import decode_image
+from ml.images import decode_image, decode_picture
+from ml.jpeg import decode_jpeg
 from tests.unit.ml.conftest import EncodeImage
 
 RED = (255, 0, 0)
@@ -98,6 +100,60 @@ def test_the_orientation_in_exif_is_applied(encode_image: EncodeImage) -> None:
     assert decoded.shape == (32, 16, 3)
     assert decoded[4, 8, 0] > 250
     assert decoded[28, 8, 0] < 5
+
+
+@pytest.mark.parametrize("target_px", [None, 100])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_applied_as_pillow_does_it(
+    encode_image: EncodeImage, orientation: int, target_px: int | None
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    gradient = Image.merge(
+        "RGB", [Image.linear_gradient("L").resize((480, 240)).rotate(angle) for angle in (0, 90, 180)]
+    )
+    data = encode_image(gradient, "JPEG", exif=exif, quality=95)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    picture = decode_picture(data, target_px=target_px)
+    assert (picture.width, picture.height) == expected.size
+    assert picture.reduction == (1 if target_px is None else 2)
+    reduced = expected.reduce(picture.reduction) if target_px else expected
+    assert np.abs(picture.pixels_hwc.astype(int) - np.asarray(reduced)).mean() < 1
+
+
+@pytest.mark.parametrize("size", [(901, 707), (903, 701), (4001, 3003)])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_knows_how_much_of_the_file_its_pixels_stand_for(
+    encode_image: EncodeImage, image_format: str, size: tuple[int, int]
+) -> None:
+    picture = decode_picture(encode_image(Image.new("L", size), image_format), target_px=100)
+    assert picture.reduction > 1
+    assert (picture.width, picture.height) == size
+    assert picture.pixels_hwc.shape[:2] == (-(-size[1] // picture.reduction), -(-size[0] // picture.reduction))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_decoded_in_full_has_the_pixels_that_pillow_reads(
+    encode_image: EncodeImage, mode: str, progressive: bool
+) -> None:
+    data = encode_image(Image.radial_gradient("L").convert("RGB").convert(mode), "JPEG", progressive=progressive)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (decode_image(data) == np.asarray(image.convert("RGB"))).all()
+
+
+def test_a_jpeg_with_a_harmless_flaw_is_decoded_by_pillow(encode_image: EncodeImage) -> None:
+    data = encode_image(Image.new("RGB", (640, 480), RED), "JPEG")
+    # Bytes that mean nothing between two segments, as some cameras leave them.
+    flawed = data[:20] + bytes(3) + data[20:]
+    assert decode_jpeg(flawed, height=480, width=640, factor=4) is None
+    picture = decode_picture(flawed, target_px=100)
+    assert (picture.reduction, picture.pixels_hwc.shape) == (4, (120, 160, 3))
+
+
+def test_a_jpeg_of_another_size_than_was_checked_is_left_alone(encode_image: EncodeImage) -> None:
+    data = encode_image(Image.new("RGB", (64, 48)), "JPEG")
+    assert decode_jpeg(data, height=48, width=32, factor=1) is None
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -11,7 +11,8 @@ def test_a_configuration_is_read(image_config: dict[str, Any]) -> None:
     assert (spec.name, spec.version, spec.kind, spec.arch) == ("fashion", 3, "classification", "fashion-cnn")
     assert (spec.input.type, spec.input.size, spec.input.channels) == ("image", 28, 1)
     assert spec.labels == ("Sandal", "Sneaker", "Bag")
-    assert spec.max_batch == 4
+    assert (spec.max_batch, spec.max_batch_cost) == (4, None)
+    assert ModelSpec.from_config("fashion", 3, {**image_config, "max_batch_cost": 10**7}).max_batch_cost == 10**7
 
 
 def test_what_a_configuration_leaves_out_has_defaults() -> None:
@@ -56,6 +57,9 @@ def test_unknown_keys_are_left_alone(vector_config: dict[str, Any]) -> None:
         ({"labels": ["a", "a"]}, "labels"),
         ({"max_batch": 0}, "max_batch"),
         ({"max_batch": 1.5}, "max_batch"),
+        ({"max_batch_cost": 0}, "max_batch_cost"),
+        ({"max_batch_cost": "12 MB"}, "max_batch_cost"),
+        ({"max_batch_cost": None}, "max_batch_cost"),
     ],
 )
 def test_a_wrong_field_is_named(vector_config: dict[str, Any], change: dict[str, object], field: str) -> None:

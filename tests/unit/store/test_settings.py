@@ -40,6 +40,21 @@ def test_a_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_env().retention == timedelta(days=7)
 
 
+def test_a_device_has_a_share_of_its_memory_for_models_unless_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_env().device_memory_mb is None
+
+    monkeypatch.setenv("TORCHQUEUE_DEVICE_MEMORY_MB", "2048")
+
+    assert Settings.from_env().device_memory_mb == 2048
+
+
+def test_a_device_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHQUEUE_DEVICE_MEMORY_MB", "0")
+
+    with pytest.raises(SettingsError, match=r"DEVICE_MEMORY_MB.*0 is not 1 or more"):
+        Settings.from_env()
+
+
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("true", True), ("0", False)])
 def test_a_switch_can_be_set(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
     monkeypatch.setenv("TORCHQUEUE_METRICS_PUBLIC", value)
@@ -60,6 +75,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
     [
         "TORCHQUEUE_MAX_BODY_BYTES",
         "TORCHQUEUE_MAX_PIXELS",
+        "TORCHQUEUE_DEVICE_MEMORY_MB",
         "TORCHQUEUE_RETENTION_DAYS",
         "TORCHQUEUE_WEB_THREADS",
         "TORCHQUEUE_FLOWER_PORT",
