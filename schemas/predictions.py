@@ -107,7 +107,8 @@ class PredictionSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={
-            "description": "What the model's kind answers; a classification has `label`, `score` and `top`. "
+            "description": "What the model's kind answers; a classification has `label`, `score` and `top`, "
+            "a similarity has `items`, nearest first. "
             "Null unless it succeeded."
         },
     )

@@ -27,3 +27,7 @@ class StartupError(StackError):
 
 class RequestRefusedError(StackError):
     """Raised when the running API refuses a command's request; the message is the problem's sentence."""
+
+
+class InvalidSourceError(StackError):
+    """Raised when a file or folder that a command reads from is not of the form that it takes."""

@@ -152,6 +152,14 @@ def list_models(session: Session) -> Sequence[Model]:
     return session.scalars(select(Model).options(joinedload(Model.champion)).order_by(Model.name)).all()
 
 
+def list_champions(session: Session, kind: str) -> list[ServedVersion]:
+    """List the versions that answer by default, of all models of a kind."""
+    statement = (
+        select(Model).where(Model.kind == kind).options(joinedload(Model.champion).joinedload(ModelVersion.model))
+    )
+    return [served(model.champion) for model in session.scalars(statement.order_by(Model.name)) if model.champion]
+
+
 def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
     """List a model's versions, newest first.
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from flask import Request, Response, jsonify
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from schemas.enums import ErrorCode
+from schemas.enums import ErrorCode, IndexAction
 from store import ledger
 from store.database import open_session
 from store.errors import IdempotencyConflictError
@@ -20,6 +21,7 @@ from store.models import ServedVersion
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
+from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_event
@@ -95,6 +97,38 @@ def create_prediction(
     version = services.models.resolve(model, query["version"])
     given = read_input(request, version, services.settings.max_pixels)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
+    return _submit(services, submission, version, wait_s)
+
+
+def put_item(
+    services: Services,
+    request: Request,
+    caller: Principal,
+    *,
+    model: str,
+    catalog: str,
+    external_id: str,
+    query: dict[str, Any],
+    headers: dict[str, Any],
+) -> Response:
+    """Accept a photo for a model's index and wait for it to be indexed as long as the client wants.
+
+    Returns:
+        200 with the finished prediction that computed the embedding, or 202.
+
+    Raises:
+        WebError, StoreError: As `webapp.errors` maps them.
+    """
+    wait_s = wait_seconds(headers["prefer"])
+    version = resolve_index(services, model)
+    given = read_input(request, version, services.settings.max_pixels)
+    asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
+    submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
+    return _submit(services, replace(submission, index_action=IndexAction.PUT), version, wait_s)
+
+
+def _submit(services: Services, submission: Submission, version: ServedVersion, wait_s: float) -> Response:
+    """Hand a submission over and wait for its answer."""
     ticket = Ticket(submission, version, until_finished=wait_s > 0)
     services.listener.expect(submission.id, ticket.finish)
     try:

@@ -1,10 +1,12 @@
 """The recipes that ``python -m ml.train`` knows."""
 
 from ml.recipes.fashion import train_fashion
+from ml.recipes.fashion_similar import train_fashion_similar
 from ml.recipes.recipe import Recipe
 from ml.recipes.xor import train_xor
 
 RECIPES: dict[str, Recipe] = {
     "fashion": train_fashion,
+    "fashion-similar": train_fashion_similar,
     "xor": train_xor,
 }

@@ -2,13 +2,28 @@
 
 from store.database import Base
 from store.tables.api_key import ApiKey
+from store.tables.embedding import Embedding
 from store.tables.idempotency_key import IdempotencyKey
+from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
+from store.tables.similarity_index import SimilarityIndex
 from store.tables.worker import Worker
 
 metadata = Base.metadata
 
-__all__ = ["ApiKey", "IdempotencyKey", "Item", "Model", "ModelVersion", "Prediction", "Worker", "metadata"]
+__all__ = [
+    "ApiKey",
+    "Embedding",
+    "IdempotencyKey",
+    "IndexedItem",
+    "Item",
+    "Model",
+    "ModelVersion",
+    "Prediction",
+    "SimilarityIndex",
+    "Worker",
+    "metadata",
+]
