@@ -77,22 +77,26 @@ CREATE_GRAPH = """
         WITH (m = {links}, ef_construction = {effort})
 """
 
-# The conditions stand inside, beside the limit: pgvector then goes on until it has found as many that fulfil them.
+# The condition stands beside the limit: pgvector then goes on until it has found as many that fulfil it. It is a value
+# rather than a join, because a planner that may join first joins all items and sorts them (measured with 3,000 items,
+# 64 queries: 2,013 ms against 109 ms).
 SEARCH = """
     WITH asked AS MATERIALIZED (
         SELECT id, item_id, CAST(embedding AS vector({dimensions})) AS embedding
         FROM json_to_recordset(CAST(%(rows)s AS json)) AS r(id uuid, item_id bigint, embedding text))
-    SELECT a.id, n.catalog, n.external_id, n.photo_sha256, n.distance
-    FROM asked a CROSS JOIN LATERAL (
-        SELECT i.catalog, i.external_id, e.photo_sha256,
-            CAST(e.embedding AS vector({dimensions})) <-> a.embedding AS distance
+    SELECT a.id, i.catalog, i.external_id, n.photo_sha256, n.distance
+    FROM asked a
+    CROSS JOIN LATERAL (
+        SELECT e.indexed_item_id, e.photo_sha256, CAST(e.embedding AS vector({dimensions})) <-> a.embedding AS distance
         FROM embeddings_{index_id} e
-        JOIN indexed_items x ON x.id = e.indexed_item_id AND x.photo_sha256 = e.photo_sha256
-        JOIN items i ON i.id = x.item_id
-        WHERE x.item_id IS DISTINCT FROM a.item_id
+        WHERE (
+            SELECT x.photo_sha256 = e.photo_sha256 AND x.item_id IS DISTINCT FROM a.item_id
+            FROM indexed_items x WHERE x.id = e.indexed_item_id)
         ORDER BY CAST(e.embedding AS vector({dimensions})) <-> a.embedding
         LIMIT %(limit)s
     ) n
+    JOIN indexed_items x ON x.id = n.indexed_item_id
+    JOIN items i ON i.id = x.item_id
     ORDER BY a.id, n.distance
 """
 

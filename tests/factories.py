@@ -73,9 +73,13 @@ def add_model(
     *,
     config: Mapping[str, Any] = VECTOR_CONFIG,
     weights_sha256: str = "00" * 32,
+    number: int = 1,
     **changes: Any,
 ) -> ServedVersion:
-    """Register and promote a model that takes vectors; its weights are nowhere. `changes` are of its configuration."""
+    """Register and promote a model that takes vectors; its weights are nowhere. `changes` are of its configuration.
+
+    A second call for the same name, with `number=2`, adds a version.
+    """
     register_version(
         session,
         name=name,
@@ -86,7 +90,7 @@ def add_model(
         metrics={},
         source="imported",
     )
-    promote(session, name=name, number=1)
+    promote(session, name=name, number=number)
     return resolve(session, name)
 
 
