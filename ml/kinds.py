@@ -9,12 +9,14 @@ from ml.classification import ClassificationPredictor
 from ml.errors import InvalidSpecError, UnknownKindError, WeightsError
 from ml.predictor import Predictor
 from ml.regression import RegressionPredictor
+from ml.similarity import SimilarityPredictor
 from ml.spec import TORCH_EXPORT, ModelSpec
 from ml.weights import load_weights
 
 KINDS: dict[str, type[Predictor]] = {
     "classification": ClassificationPredictor,
     "regression": RegressionPredictor,
+    "similarity": SimilarityPredictor,
 }
 
 

@@ -41,6 +41,16 @@ class Durability(StrEnum):
     RELAXED = "relaxed"
 
 
+class IndexAction(StrEnum):
+    """What becomes of an embedding that was computed for an index rather than for an answer."""
+
+    PUT = "put"
+    """The item is added, or takes this photo in place of its own."""
+
+    REFRESH = "refresh"
+    """The item is there already, and this version has no embedding of its photo yet."""
+
+
 class Scope(StrEnum):
     """What an API key may do. `admin` includes all others."""
 

@@ -11,6 +11,7 @@ class TaskName(StrEnum):
     REAP_LEASES = "reap_leases"
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
+    REFRESH_INDEXES = "refresh_indexes"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 

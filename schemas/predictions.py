@@ -111,7 +111,8 @@ class PredictionSchema(AnswerSchema):
         allow_none=True,
         metadata={
             "description": "What the model's kind answers; a classification has `label`, `score` and `top`, "
-            "a regression `value`, `low`, `high`, `unit` and `interval`. Null unless it succeeded."
+            "a regression `value`, `low`, `high`, `unit` and `interval`, a similarity `items`, nearest first. "
+            "Null unless it succeeded."
         },
     )
     error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)

@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": ("stack.commands.predict:predict", "Ask a model about pictures (or JSON files)."),
     "train": ("stack.commands.train:train", "Train a model from nothing and register the result."),
     "models": ("stack.commands.models:models", "Manage models and their versions."),
+    "items": ("stack.commands.items:items", "Manage the items that a similarity model finds."),
     "keys": ("stack.commands.keys:keys", "Manage API keys."),
     "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),
     "migrate": ("stack.commands.process:migrate", "Bring the database to this version."),

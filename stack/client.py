@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -52,12 +53,26 @@ class ApiClient:
         Raises:
             RequestRefusedError: The API answered with a problem, or did not answer.
         """
-        suffix = file.suffix.lower()
-        content_type = (
-            "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
-        )
-        path = f"/v1/models/{model}/predictions"
-        return self._send("POST", path, content=file.read_bytes(), headers={"Content-Type": content_type})
+        return self._send("POST", f"/v1/models/{model}/predictions", **_body(file))
+
+    def put_item(self, model: str, catalog: str, external_id: str, file: Path) -> Any:
+        """Put a picture into a model's index at bulk priority, and wait for it up to a minute.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        body = _body(file)
+        headers = {**body.pop("headers"), "Prefer": "wait=60"}
+        path = _item_path(model, catalog, external_id)
+        return self._send("PUT", path, params={"priority": "bulk"}, headers=headers, **body)
+
+    def remove_item(self, model: str, catalog: str, external_id: str) -> None:
+        """Remove an item from a model's index.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        self._send("DELETE", _item_path(model, catalog, external_id))
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
         try:
@@ -67,4 +82,17 @@ class ApiClient:
         if response.is_error:
             problem = response.json()
             raise RequestRefusedError(f"{problem['detail']} ({problem['type']})")
-        return response.json()
+        return response.json() if response.content else None
+
+
+def _body(file: Path) -> dict[str, Any]:
+    suffix = file.suffix.lower()
+    content_type = (
+        "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
+    )
+    return {"content": file.read_bytes(), "headers": {"Content-Type": content_type}}
+
+
+def _item_path(model: str, catalog: str, external_id: str) -> str:
+    names = (quote(name, safe="") for name in (catalog, external_id))
+    return f"/v1/models/{model}/items/{'/'.join(names)}"

@@ -31,3 +31,7 @@ class RequestRefusedError(StackError):
 
 class ModelSourceError(StackError):
     """Raised when what a model is to be imported from cannot be read; the message names the file or option."""
+
+
+class InvalidSourceError(StackError):
+    """Raised when a file or folder that a command reads from is not of the form that it takes."""

@@ -26,6 +26,11 @@ SESSION_SETTINGS = {
     "plan_cache_mode": "force_generic_plan",
     # That plan may be made while a partition is still empty, where reading it whole looks cheap.
     "enable_seqscan": "off",
+    # How widely a search goes through the graph of an index of neighbours. Measured with 60,000 items by
+    # `benchmarks.similarity`: see docs/decisions/0005-similarity-index.md.
+    "hnsw.ef_search": "100",
+    # Items that were replaced or removed stay in the graph until a vacuum: go on until enough others are found.
+    "hnsw.iterative_scan": "strict_order",
 }
 
 #: A pooled connection that idled longer is tried before it is used.

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from schemas.enums import ErrorCode, PredictionStatus, Priority
+from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store import ledger_sql as sql
 
@@ -51,6 +51,7 @@ class Submission:
     input_bytes: int | None = None
     catalog: str | None = None
     external_id: str | None = None
+    index_action: IndexAction | None = None
     deadline_ms: int | None = None
     idempotency_key: str | None = None
     request_sha256: str | None = None
@@ -265,6 +266,11 @@ def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
     return _finished(sql.CANCEL.run(connection, id=prediction_id))
 
 
+def cancel_puts(connection: Connection, *, api_key_id: int, model_id: int, item_id: int) -> list[Finished]:
+    """Cancel the open requests that would put an item into a model's index: it is to be removed."""
+    return _finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))
+
+
 def finished_among(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
     """Read which of these are terminal, for whoever may have missed a notification."""
     return _finished(sql.FINISHED_AMONG.run(connection, ids=list(ids)))
@@ -335,6 +341,7 @@ def _submission_row(submission: Submission) -> dict[str, Any]:
         "input_bytes": submission.input_bytes,
         "catalog": submission.catalog,
         "external_id": submission.external_id,
+        "index_action": submission.index_action,
         "deadline_ms": submission.deadline_ms,
         "idempotency_key": submission.idempotency_key,
         "request_sha256": submission.request_sha256,

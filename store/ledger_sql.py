@@ -12,7 +12,7 @@ FINISHED_COLUMNS = """
 REQUEST_COLUMNS = """
     id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
     priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
-    catalog text, external_id text, deadline_ms bigint, idempotency_key text, request_sha256 text
+    catalog text, external_id text, index_action text, deadline_ms bigint, idempotency_key text, request_sha256 text
 """
 ANSWER_COLUMNS = """
     status text, result jsonb, error_code text, error_detail text, attempt smallint, device text,
@@ -22,9 +22,9 @@ ANSWER_COLUMNS = """
 INSERT_QUEUED = """
     INSERT INTO predictions (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
-        reply_channel, claim_order, run_after, deadline_at)
+        index_action, reply_channel, claim_order, run_after, deadline_at)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, 'queued', r.priority, r.input,
-        r.input_sha256, r.input_bytes, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
+        r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
         now() + r.deadline_ms * interval '1 millisecond'
     FROM incoming r {joins}
     RETURNING id, created_at
@@ -209,6 +209,16 @@ CANCEL = PreparedStatement(
     f"""
     UPDATE predictions p SET status = 'canceled', finished_at = now()
     WHERE id = :id AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""",
+)
+
+CANCEL_PUTS = PreparedStatement(
+    "cancel_puts",
+    f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE item_id = :item_id AND api_key_id = :api_key_id AND model_id = :model_id AND index_action = 'put'
+        AND status IN ('queued', 'processing')
     RETURNING {FINISHED_COLUMNS}
 """,
 )

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
+from schemas.enums import Placement
 from schemas.model_settings import ModelSettings
 from store.errors import KindMismatchError, ModelSettingsError, UnknownModelError, UnknownVersionError
 from store.tables.model import Model
@@ -135,9 +136,13 @@ def configure(session: Session, *, name: str, settings: ModelSettings) -> Model:
         ModelSettingsError: The model's kind cannot be served so.
     """
     model = get_model(session, name)
-    if settings.cache is not None and model.kind in CHANGING_KINDS:
+    if model.kind in CHANGING_KINDS and settings.cache is not None:
         raise ModelSettingsError(
             f"answers of a {model.kind} model change with its index and cannot be remembered; leave `cache` out"
+        )
+    if model.kind in CHANGING_KINDS and settings.placement is not Placement.QUEUE:
+        raise ModelSettingsError(
+            f"a {model.kind} model finds its index by the row of the request; its placement must be `queue`"
         )
     model.settings = settings.dump()
     session.flush()
@@ -186,6 +191,14 @@ def get_version_by_id(session: Session, model_version_id: int) -> ModelVersion:
 def list_models(session: Session) -> Sequence[Model]:
     """List all models by name."""
     return session.scalars(select(Model).options(joinedload(Model.champion)).order_by(Model.name)).all()
+
+
+def list_champions(session: Session, kind: str) -> list[ServedVersion]:
+    """List the versions that answer by default, of all models of a kind."""
+    statement = (
+        select(Model).where(Model.kind == kind).options(joinedload(Model.champion).joinedload(ModelVersion.model))
+    )
+    return [served(model.champion) for model in session.scalars(statement.order_by(Model.name)) if model.champion]
 
 
 def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:

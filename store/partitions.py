@@ -18,6 +18,9 @@ AHEAD = timedelta(weeks=8)
 WEEK = timedelta(weeks=1)
 PARTITION_NAME = re.compile(r"predictions_p(\d{4})w(\d{2})")
 
+# Made by `store.embeddings`, one an index.
+INDEX_PARTITION_NAME = re.compile(r"embeddings_\d+")
+
 # Two processes that start together would both see a partition missing.
 ADVISORY_LOCK_ID = 7_208_001
 
@@ -51,8 +54,8 @@ class Week:
 
 
 def is_partition_name(name: str) -> bool:
-    """Whether a table is one of our partitions."""
-    return PARTITION_NAME.fullmatch(name) is not None
+    """Whether a table is one of our partitions, those of similarity indexes included."""
+    return (PARTITION_NAME.fullmatch(name) or INDEX_PARTITION_NAME.fullmatch(name)) is not None
 
 
 def least_id(moment: datetime) -> UUID:

@@ -38,7 +38,7 @@ class InferenceWorker:
         self.node = node_name(slug)
         self.queues = [inference_queue(self.node), QueueName.INFERENCE]
         claims = create_database(settings.database_url, application=self.node, pool_size=4, durable=False)
-        results = create_database(settings.database_url, application=self.node, pool_size=2)
+        results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
         self.engine = Engine(device, memory_mb=settings.device_memory_mb)

@@ -15,6 +15,7 @@ from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
 from tasks.doorbell import Doorbell
+from tasks.reindexing import refresh_champions
 
 log = structlog.get_logger()
 
@@ -72,6 +73,13 @@ class Maintenance:
             expired = ledger.expire(connection)
         publish(self._replies, expired)
 
+    def refresh_indexes(self) -> None:
+        """Ask champions for the embeddings of photos that they have not seen, as after a promotion."""
+        asked = refresh_champions(self._database)
+        if asked:
+            log.info("indexes_refreshed", asked=asked)
+            self.ring_stranded(0.0)
+
     def maintain_partitions(self) -> None:
         """Make partitions ahead and drop those past their retention."""
         with self._database.begin() as connection:
@@ -96,6 +104,7 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
+    app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     # Three jobs a second would push the predictions off Flower's page.
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)

@@ -57,8 +57,14 @@ VECTOR_CONFIG: dict[str, Any] = {
 }
 
 # In an order in which no reference is left hanging.
-CLEAN_ROWS = ("DELETE FROM predictions", "DELETE FROM items", "DELETE FROM idempotency_keys")
+CLEAN_ROWS = (
+    "DELETE FROM indexed_items",
+    "DELETE FROM predictions",
+    "DELETE FROM items",
+    "DELETE FROM idempotency_keys",
+)
 CLEAN_MODELS = (
+    "DELETE FROM similarity_indexes",
     "UPDATE models SET champion_id = (SELECT id FROM model_versions WHERE model_id = models.id AND source = 'bundled')",
     "DELETE FROM model_versions WHERE source <> 'bundled'",
     "DELETE FROM models WHERE champion_id IS NULL",
@@ -84,9 +90,13 @@ def add_model(
     *,
     config: Mapping[str, Any] = VECTOR_CONFIG,
     weights_sha256: str = "00" * 32,
+    number: int = 1,
     **changes: Any,
 ) -> ServedVersion:
-    """Register and promote a model that takes vectors; its weights are nowhere. `changes` are of its configuration."""
+    """Register and promote a model that takes vectors; its weights are nowhere. `changes` are of its configuration.
+
+    A second call for the same name, with `number=2`, adds a version.
+    """
     register_version(
         session,
         name=name,
@@ -97,7 +107,7 @@ def add_model(
         metrics={},
         source="imported",
     )
-    promote(session, name=name, number=1)
+    promote(session, name=name, number=number)
     return resolve(session, name)
 
 

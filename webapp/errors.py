@@ -52,6 +52,10 @@ class InvalidInputError(WebError):
         self.prediction = prediction
 
 
+class NoIndexError(WebError):
+    """Raised when items are to be kept by a model that is no similarity of pictures."""
+
+
 class InvalidHeaderError(WebError):
     """Raised when a header cannot be understood; the message names it."""
 
@@ -89,6 +93,7 @@ KINDS: dict[type[Exception], Kind] = {
     store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
     store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
+    NoIndexError: Kind(409, "no-index", "Conflict"),
     MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),

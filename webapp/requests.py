@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -11,7 +12,7 @@ from flask import Request, Response, jsonify
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from schemas.enums import ErrorCode
+from schemas.enums import ErrorCode, IndexAction
 from schemas.models import RECORD_EXAMPLE
 from store import ledger
 from store.database import open_session
@@ -22,6 +23,7 @@ from store.models import ServedVersion
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
+from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_event
@@ -111,15 +113,53 @@ def ask(
     return ticket
 
 
+def put_item(
+    services: Services,
+    request: Request,
+    caller: Principal,
+    *,
+    model: str,
+    catalog: str,
+    external_id: str,
+    query: dict[str, Any],
+    headers: dict[str, Any],
+) -> Ticket:
+    """Accept a photo for a model's index and wait for it to be indexed as long as the client wants.
+
+    Returns:
+        The ticket of the prediction that computes the embedding.
+
+    Raises:
+        WebError, StoreError: As `webapp.errors` maps them.
+    """
+    wait_s = wait_seconds(headers["prefer"])
+    version = resolve_index(services, model)
+    given = read_input(request, version, services.settings.max_pixels)
+    asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
+    submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
+    ticket = Ticket(replace(submission, index_action=IndexAction.PUT), version, wait_s=wait_s)
+    _queue(services, ticket)
+    return ticket
+
+
 def _run(services: Services, ticket: Ticket) -> None:
     """Store a ticket, have it answered where its model runs, and wait as long as the client wants."""
     inline = services.inline
+    if ticket.answer is None and inline is not None and inline.serves(ticket.version):
+        _wait(services, ticket, inline.submit)
+    else:
+        _queue(services, ticket)
+
+
+def _queue(services: Services, ticket: Ticket) -> None:
+    """Store a ticket, for a worker unless it is answered already, and wait as long as the client wants."""
+    _wait(services, ticket, lambda ticket: services.dispatcher.submit([ticket]))
+
+
+def _wait(services: Services, ticket: Ticket, submit: Callable[[Ticket], None]) -> None:
     services.listener.expect(ticket.submission.id, ticket.finish)
     try:
-        if ticket.answer is None and inline is not None and inline.serves(ticket.version):
-            inline.submit(ticket)
-        else:
-            services.dispatcher.submit([ticket])
+        submit(ticket)
         ticket.wait(ticket.wait_s or ACCEPT_TIMEOUT_S)
     finally:
         services.listener.forget(ticket.submission.id, ticket.finish)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from ml.architectures.fashion_cnn import build_fashion_cnn
+from ml.architectures.fashion_embedder import build_fashion_embedder
 from ml.architectures.mlp import build_mlp
 from ml.architectures.tabular_resnet import build_tabular_resnet
 from ml.architectures.torchvision_classifiers import find_classifier
@@ -17,6 +18,7 @@ Builder = Callable[[Mapping[str, Any], InputSpec, int], nn.Module]
 
 ARCHITECTURES: dict[str, Builder] = {
     "fashion-cnn": build_fashion_cnn,
+    "fashion-embedder": build_fashion_embedder,
     "mlp": build_mlp,
     "tabular-resnet": build_tabular_resnet,
 }

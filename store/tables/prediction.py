@@ -50,6 +50,9 @@ class Prediction(Base):
     input: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True), comment="A JSON input; NULL for a file.")
     input_sha256: Mapped[str | None] = mapped_column(comment="Hex; a file's key in the object store.")
     input_bytes: Mapped[int | None] = mapped_column(comment="Size of the file.")
+    index_action: Mapped[str | None] = mapped_column(
+        comment="Member of schemas.enums.IndexAction: what becomes of its embedding. NULL: an ordinary prediction."
+    )
     reply_channel: Mapped[str | None] = mapped_column(comment="Redis channel of the web process that accepted.")
     claim_order: Mapped[UtcDateTime] = mapped_column(
         comment="Created plus a delay by priority: the least goes first, so that waiting raises a row's rank."

@@ -3,11 +3,14 @@
 from store.database import Base
 from store.tables.api_key import ApiKey
 from store.tables.batch_ceiling import BatchCeiling
+from store.tables.embedding import Embedding
 from store.tables.idempotency_key import IdempotencyKey
+from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
+from store.tables.similarity_index import SimilarityIndex
 from store.tables.worker import Worker
 
 metadata = Base.metadata
@@ -15,11 +18,14 @@ metadata = Base.metadata
 __all__ = [
     "ApiKey",
     "BatchCeiling",
+    "Embedding",
     "IdempotencyKey",
+    "IndexedItem",
     "Item",
     "Model",
     "ModelVersion",
     "Prediction",
+    "SimilarityIndex",
     "Worker",
     "metadata",
 ]
