@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ml.choices import Choice
 from ml.devices import torch_device
 from ml.errors import (
     DecodeFailedError,
@@ -24,6 +25,7 @@ from ml.inputs import blank_item
 from ml.kinds import build_predictor
 from ml.predictor import Payload, Predictor, Result
 from ml.spec import ModelSpec
+from ml.variants import apply_variant, warm_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -89,20 +91,25 @@ class Engine:
         self._models.clear()
         self._decoders.shutdown()
 
-    def load(self, spec: ModelSpec, weights: bytes) -> None:
+    def load(self, spec: ModelSpec, weights: bytes, choice: Choice | None = None) -> None:
         """Build a model on the device and warm it up, so that its first real batch is as fast as the next.
 
         Args:
             spec: What the model is; its name and version become its key.
             weights: Safetensors.
+            choice: How to run it; None runs it as it was written.
 
         Raises:
             MLError: Whatever ``ml.kinds.build_predictor`` raises.
             ModelLoadError: The model fails on a blank input.
+            VariantError: The network cannot be run in the way that was chosen.
         """
-        loaded = _Loaded(build_predictor(spec, weights, self.device), spec.max_batch)
-        # Both ends: kernels and buffers are chosen by shape, and memory that the largest batch needs is found now.
-        for count in (1, spec.max_batch):
+        choice = choice or Choice()
+        predictor = build_predictor(spec, weights, self.device)
+        limit = min(spec.max_batch, choice.batch or spec.max_batch)
+        loaded = _Loaded(apply_variant(predictor, choice.variant, limit=limit), limit)
+        # Every size that matters: kernels and buffers are chosen by shape, and the memory of the largest is found now.
+        for count in warm_sizes(choice.variant, limit):
             for outcome in self._compute_all(loaded, [blank_item(spec.input)] * count):
                 if outcome.error_code in (INTERNAL, OUT_OF_MEMORY):
                     raise ModelLoadError(f"{spec.name} version {spec.version} fails when tried: {outcome.error_detail}")

@@ -81,3 +81,11 @@ class ModelLoadError(MLError):
 
 class NotLoadedError(MLError):
     """A model is asked for that the engine does not hold."""
+
+
+class VariantError(MLError):
+    """A network cannot be run in a faster way that was tried; the original runs as before."""
+
+
+class TuningInterruptedError(MLError):
+    """A measurement was broken off because there is work to do; nothing was chosen."""

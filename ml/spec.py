@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from ml.choices import TuningRules
 from ml.errors import InvalidSpecError
 
 InputType = Literal["image", "vector"]
@@ -68,6 +69,8 @@ class ModelSpec:
         input: What the network sees.
         labels: Class names in the order of the network's outputs.
         max_batch: Most items in one forward.
+        samples: Real inputs as they are sent, such as lists of numbers; tuning judges by them while none are stored.
+        tuning: What the configuration pins and forbids when the engine tunes itself.
     """
 
     name: str
@@ -78,6 +81,8 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     arch_options: dict[str, Any] = field(default_factory=dict)
     max_batch: int = DEFAULT_MAX_BATCH
+    samples: tuple[Any, ...] = ()
+    tuning: TuningRules = field(default_factory=TuningRules)
 
     @classmethod
     def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
@@ -95,6 +100,8 @@ class ModelSpec:
             input=InputSpec.from_config(_take(config, "input", Mapping)),
             labels=_labels(config),
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
+            samples=tuple(_take(config, "samples", list, default=[])),
+            tuning=TuningRules.from_config(_take(config, "tuning", Mapping, default={})),
         )
 
 

@@ -26,6 +26,8 @@ class Settings:
         max_pixels: Largest accepted picture, width times height.
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Requests that one web process answers at once.
+        compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
+            the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
@@ -41,6 +43,7 @@ class Settings:
     max_pixels: int = 25_000_000
     retention_days: int = 90
     web_threads: int = 64
+    compute_threads: int = 1
     metrics_public: bool = False
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ class Settings:
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
+                compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=_check_positive),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
@@ -84,3 +88,8 @@ class Settings:
 def _check_level(name: str) -> None:
     if name.upper() not in logging.getLevelNamesMapping():
         raise ValidationError(f"{name!r} is no level; use DEBUG, INFO, WARNING or ERROR")
+
+
+def _check_positive(value: int) -> None:
+    if value < 1:
+        raise ValidationError("must be 1 or more")

@@ -7,8 +7,21 @@ from store.tables.item import Item
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
+from store.tables.process_layout import ProcessLayout
+from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
 metadata = Base.metadata
 
-__all__ = ["ApiKey", "IdempotencyKey", "Item", "Model", "ModelVersion", "Prediction", "Worker", "metadata"]
+__all__ = [
+    "ApiKey",
+    "IdempotencyKey",
+    "Item",
+    "Model",
+    "ModelVersion",
+    "Prediction",
+    "ProcessLayout",
+    "Tuning",
+    "Worker",
+    "metadata",
+]
