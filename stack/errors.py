@@ -27,3 +27,7 @@ class StartupError(StackError):
 
 class RequestRefusedError(StackError):
     """Raised when the running API refuses a command's request; the message is the problem's sentence."""
+
+
+class MeasurementError(StackError):
+    """Raised when a process that measures does not load its model; the message is its last word."""

@@ -48,6 +48,18 @@ def store_tuning(
     return session.scalars(statement.returning(Tuning), execution_options=options).one()
 
 
+def present_tuning(row: Tuning) -> dict[str, Any]:
+    """Show a measurement as the API and the command line do."""
+    return {
+        "device_kind": row.device_kind,
+        "torch_version": row.torch_version,
+        "complete": row.complete,
+        "choice": row.choice,
+        **row.figures,
+        "created_at": row.created_at,
+    }
+
+
 def try_lock_tuning(connection: Connection, model_version_id: int) -> bool:
     """Become the one process that measures a version, until the connection is closed or `unlock_tuning` is called."""
     statement = text("SELECT pg_try_advisory_lock(:class, :key)")

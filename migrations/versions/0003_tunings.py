@@ -65,7 +65,12 @@ def _create_tunings() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_tunings"),
-        sa.UniqueConstraint("model_version_id", "device_kind", "torch_version", name="uq_tunings_model_version_id_device_kind_torch_version"),
+        sa.UniqueConstraint(
+            "model_version_id",
+            "device_kind",
+            "torch_version",
+            name="uq_tunings_model_version_id_device_kind_torch_version",
+        ),
     )
 
 

@@ -1,10 +1,11 @@
-"""Models: list, promote."""
+"""Models: list, promote, tune."""
 
 from pathlib import Path
 
 import click
 
 from stack.commands.options import json_option, open_database, var_option
+from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
 from store.models import list_models, list_versions, promote
@@ -13,6 +14,9 @@ from store.models import list_models, list_versions, promote
 @click.group()
 def models() -> None:
     """Manage models and their versions."""
+
+
+models.add_command(tune)
 
 
 @models.command("list")
