@@ -24,17 +24,17 @@ from ml.verdicts import BatchSpeed, Candidate, Tuning, Verdict, judge, pick_fast
 BUDGET_S = 20.0
 """Longest measurement of one model; what is not measured by then is not chosen. Compilations come on top."""
 
-PATIENCE = 3.0
+PATIENCE = 2.0
 """A measurement that counts processor time ends after so many times its budget by the clock on the wall."""
 
 ROUNDS = 7
 """Runs of each way, in turn with the network as it was written."""
 
 HOPELESS = 1.3
-"""A way that is slower by this factor after three runs is given up."""
+"""A way that is slower by this factor after three runs is given up; by its square, after the first."""
 
 PEEK_FACTOR = 3.0
-"""A way that takes so many times longer for one item is not even judged: it could use the whole budget up."""
+"""A way that takes so many times longer for one item is not even judged where that would cost a share of the budget."""
 
 RACE_FORWARD_S = 0.1
 """The size of batch that ways are compared with takes about so long, at most."""
@@ -161,7 +161,9 @@ class _Race:
             self._check_compiles(variant)
         candidate = apply_variant(self.predictor, variant, limit=self.predictor.spec.max_batch)
         self._run(candidate, self.one)
-        if not variant.compile and (slower := self._time(candidate, self.one, 1) / self.one_s) > PEEK_FACTOR:
+        one_s = self._time(candidate, self.one, 1)
+        costly = one_s * len(self.items) > self.budget_s * REFERENCE_SHARE
+        if costly and (slower := one_s / self.one_s) > PEEK_FACTOR:
             reason = f"{slower:.0f} times slower on one item"
             return Candidate(variant=variant, verdict=Verdict.SLOWER, reason=reason, speedup=1 / slower)
         outputs = self._outputs(candidate)
@@ -204,7 +206,7 @@ class _Race:
         for done in range(1, ROUNDS + 1):
             plain_s = min(plain_s, self._time(self.predictor, self.batch, self.repeats))
             fastest_s = min(fastest_s, self._time(candidate, self.batch, self.repeats))
-            hopeless = done >= 3 and fastest_s > plain_s * HOPELESS
+            hopeless = fastest_s > plain_s * (HOPELESS if done >= 3 else HOPELESS**2)
             if hopeless or self._time_left(VARIANTS_SHARE) <= 0:
                 break
         return plain_s / fastest_s, fastest_s

@@ -21,7 +21,7 @@ from tasks.tuner import Known, Tuner
 log = structlog.get_logger()
 
 #: For measuring all champions together before the worker says ready; the rest is measured when it is idle.
-START_BUDGET_S = 6.0
+START_BUDGET_S = 4.0
 
 #: A measurement with less time than this is left for later.
 LEAST_BUDGET_S = 1.0
