@@ -4,6 +4,7 @@ Shapes: B batch, K labels, C channels, H height, W width, D length of a vector.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn import functional
 from ml.errors import InvalidInputError, InvalidSpecError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
-from ml.predictor import Payload, Predictor, Result
+from ml.predictor import Deviation, Payload, Predictor, Result, Tolerance
 from ml.spec import ModelSpec
 
 MAX_TOP = 5
@@ -32,6 +33,7 @@ class ClassificationPredictor(Predictor):
     """
 
     decodes_plain_images = True
+    tolerance: ClassVar[Tolerance] = Tolerance(min_agreement=0.99, max_error=0.02)
 
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
         if len(spec.labels) < 2:
@@ -83,6 +85,12 @@ class ClassificationPredictor(Predictor):
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """Accuracy, 0..1: the share of items whose strongest label is the target's."""
         return float((_two_logits(outputs).argmax(dim=1) == targets).float().mean())
+
+    def deviation(self, reference: Tensor, candidate: Tensor) -> Deviation:
+        """Share of items with the same first label, and the largest difference of any score; see ``Predictor``."""
+        expected_bk, found_bk = _probabilities(reference), _probabilities(candidate)
+        agreed = (expected_bk.argmax(dim=1) == found_bk.argmax(dim=1)).float().mean()
+        return Deviation(agreement=float(agreed), max_error=float((expected_bk - found_bk).abs().max()))
 
 
 def _two_logits(outputs: Tensor) -> Tensor:

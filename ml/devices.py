@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import DeviceError
+from ml.machine import cpu_kind
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +71,15 @@ def torch_device(device: str) -> "torch.device":
     if count == 0:
         raise DeviceError(f"torch {torch.__version__} sees no GPU for {device}. Install its CUDA build, or use {CPU}.")
     return torch.device("cuda", 0 if count == 1 else int(index))
+
+
+def device_kind(device: "torch.device") -> str:
+    """What a measurement on this device is good for: the GPU's name, or the processor and this process's threads."""
+    import torch
+
+    if device.type == "cuda":  # pragma: no cover - needs a GPU
+        return torch.cuda.get_device_name(device)
+    return cpu_kind(torch.get_num_threads())
 
 
 def _parse(device: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ml.ceilings import Ceiling, Ceilings
+from ml.choices import Choice
 from ml.decoding import Decoded, DecodePool, stack
 from ml.devices import torch_device
 from ml.errors import DecodeFailedError, DeviceLostError, InvalidInputError, ModelLoadError, NonFiniteOutputError
@@ -20,6 +21,7 @@ from ml.kinds import build_predictor
 from ml.predictor import Payload, Predictor, Result
 from ml.residency import MEBIBYTE, Key, Residency, Resident, default_budget_bytes, measure_bytes
 from ml.spec import ModelSpec
+from ml.variants import apply_variant, warm_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ class Engine:
         self,
         spec: ModelSpec,
         weights: bytes,
+        choice: Choice | None = None,
         *,
         ceilings: Mapping[str, Ceiling] | None = None,
         evict: bool = True,
@@ -109,32 +112,36 @@ class Engine:
         Args:
             spec: What the model is; its name and version become its key.
             weights: Safetensors.
+            choice: How to run it; None runs it as it was written.
             ceilings: What was learned of its batches before, by shape; see ``Learned``.
             evict: False: no other model leaves for this one.
 
         Raises:
             MLError: Whatever ``ml.kinds.build_predictor`` raises.
             ModelLoadError: The model fails on a blank input.
+            VariantError: The network cannot be run in the way that was chosen.
             ModelTooLargeError: It is larger than the device's budget.
             NoRoomError: Another model would have to leave, and ``evict`` is False.
         """
+        choice = choice or Choice()
         name = f"{spec.name} version {spec.version}"
         # Before it is built, so that the device never holds more than its budget; weights are as large as their file.
         self._models.make_room(name, len(weights), evict=evict)
         started = time.monotonic()
-        predictor = build_predictor(spec, weights, self.device)
-        resident = Resident(predictor, Ceilings(spec.max_batch, ceilings or {}), measure_bytes(predictor))
-        self._warm_up(resident)
+        limit = min(spec.max_batch, choice.batch or spec.max_batch)
+        predictor = apply_variant(build_predictor(spec, weights, self.device), choice.variant, limit=limit)
+        resident = Resident(predictor, Ceilings(limit, ceilings or {}), measure_bytes(predictor))
+        self._warm_up(resident, choice)
         self._models.make_room(name, resident.size_bytes, evict=evict)
         loaded_at = time.monotonic()
         resident.stays_until = loaded_at + (loaded_at - started)
         self._models.add((spec.name, spec.version), resident)
 
-    def _warm_up(self, resident: Resident) -> None:
-        # Both ends: kernels and buffers are chosen by shape, and memory that the largest batch needs is found now.
+    def _warm_up(self, resident: Resident, choice: Choice) -> None:
+        # Every size that matters: kernels and buffers are chosen by shape, and the memory of the largest is found now.
         spec = resident.predictor.spec
         blank = blank_item(spec.input)
-        for count in (1, resident.ceilings.of(blank)):
+        for count in warm_sizes(choice.variant, resident.ceilings.of(blank)):
             for outcome in self._compute_all(resident, [blank] * count):
                 if outcome.error_code in (INTERNAL, OUT_OF_MEMORY):
                     raise ModelLoadError(f"{spec.name} version {spec.version} fails when tried: {outcome.error_detail}")

@@ -124,3 +124,11 @@ class ModelTooLargeError(ModelLoadError):
 
 class NoRoomError(MLError):
     """Other models would have to leave the device, and may not."""
+
+
+class VariantError(MLError):
+    """A network cannot be run in a faster way that was tried; the original runs as before."""
+
+
+class TuningInterruptedError(MLError):
+    """A measurement was broken off because there is work to do; nothing was chosen."""

@@ -5,6 +5,7 @@ Shapes: B batch; ``...`` whatever the kind and the input specification say.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,27 @@ Result = dict[str, Any]
 """One answer, made of what JSON can carry."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far the answers of a faster way to run a network may be from those of float32.
+
+    Attributes:
+        min_agreement: Least share of items, 0..1, that must get the same answer, as the kind understands it.
+        max_error: Most that any number of an answer may differ by, in the kind's own measure.
+    """
+
+    min_agreement: float
+    max_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """How far the answers of a faster way were from those of float32; measures as in ``Tolerance``."""
+
+    agreement: float
+    max_error: float
+
+
 class Predictor(ABC):
     """A model ready for use: its specification, its network, and the device that the network is on.
 
@@ -31,6 +53,9 @@ class Predictor(ABC):
 
     decodes_plain_images: ClassVar[bool] = False
     """Whether ``decode`` of an image is what ``ml.inputs.ImageDecoder`` does and nothing more: a GPU may do it then."""
+
+    tolerance: ClassVar[Tolerance] = Tolerance(min_agreement=1.0, max_error=0.01)
+    """What tuning allows this kind; see ``deviation``."""
 
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
         self.spec = spec
@@ -97,3 +122,18 @@ class Predictor(ABC):
     @abstractmethod
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """How good the outputs are, in the kind's own measure."""
+
+    def deviation(self, reference: Tensor, candidate: Tensor) -> Deviation:
+        """Compare the outputs of a faster way with those of float32; a kind overrides it where it has a better measure.
+
+        Here the error of an item is its largest difference, as a share of the largest number of its reference; items
+        within ``tolerance.max_error`` agree.
+
+        Args:
+            reference: ``[B, ...]`` finite outputs of the network as it was written.
+            candidate: The same shape, for the same items; finite.
+        """
+        scale = reference.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        errors = (candidate - reference).flatten(1).abs().amax(dim=1) / scale
+        agreed = (errors <= self.tolerance.max_error).float().mean()
+        return Deviation(agreement=float(agreed), max_error=float(errors.max()))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from ml.choices import TuningRules
 from ml.errors import InvalidSpecError
 from schemas.records import Field, InvalidFieldsError, read_fields
 
@@ -82,6 +83,8 @@ class ModelSpec:
         format: What the weights' file is: ``safetensors``, or ``torch-export``, which brings its own architecture.
         max_batch_cost: Most bytes of files in one claim, so that a batch of the largest photos neither fills the memory
             nor keeps the device waiting for its decoding; one item is always taken. None: the worker's own bound.
+        samples: Real inputs as they are sent, such as lists of numbers; tuning judges by them while none are stored.
+        tuning: What the configuration pins and forbids when the engine tunes itself.
     """
 
     name: str
@@ -95,6 +98,8 @@ class ModelSpec:
     max_batch: int = DEFAULT_MAX_BATCH
     format: str = SAFETENSORS
     max_batch_cost: int | None = None
+    samples: tuple[Any, ...] = ()
+    tuning: TuningRules = field(default_factory=TuningRules)
 
     @classmethod
     def from_config(cls, name: str, version: int, config: Mapping[str, Any]) -> "ModelSpec":
@@ -118,6 +123,8 @@ class ModelSpec:
             max_batch=_positive(config, "max_batch", default=DEFAULT_MAX_BATCH),
             format=file_format,
             max_batch_cost=_positive(config, "max_batch_cost") if "max_batch_cost" in config else None,
+            samples=tuple(_take(config, "samples", list, default=[])),
+            tuning=TuningRules.from_config(_take(config, "tuning", Mapping, default={})),
         )
 
 

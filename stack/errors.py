@@ -35,3 +35,7 @@ class ModelSourceError(StackError):
 
 class InvalidSourceError(StackError):
     """Raised when a file or folder that a command reads from is not of the form that it takes."""
+
+
+class MeasurementError(StackError):
+    """Raised when a process that measures does not load its model; the message is its last word."""

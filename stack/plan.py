@@ -14,12 +14,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from ml.devices import device_slug, list_devices
 from schemas.enums import WorkerRole
 from stack.embedded import EmbeddedServer
+from stack.layout import DEFAULT_LAYOUT, Layout
 from stack.service import Service, Stage
 from store.database import open_session
 from store.settings import Settings
 from store.tables.worker import Worker
 
 HTTP_TIMEOUT_S = 1.0
+
+THREADS_VARIABLE = "TORCHQUEUE_COMPUTE_THREADS"
 
 # The whole drain has twenty seconds; a long poll of a minute is cut off and its prediction stays stored.
 WEB_STOP_TIMEOUT_S = 6.0
@@ -34,7 +37,8 @@ class Plan:
         settings: As every child reads them.
         host: Address on which the API listens.
         port: Port on which the API listens.
-        workers: Inference workers; None for one a GPU, or one CPU device.
+        workers: Inference workers; None for one a GPU, or as many CPU devices as the layout says.
+        layout: Of CPU workers, as measured.
         web_processes: Processes that answer HTTP.
         inline: Whether these compute the models whose placement is `inline`.
     """
@@ -43,6 +47,7 @@ class Plan:
     host: str
     port: int
     workers: int | None = None
+    layout: Layout = DEFAULT_LAYOUT
     web_processes: int = 1
     inline: bool = False
 
@@ -70,10 +75,12 @@ def server_service(server: EmbeddedServer) -> Service:
 
 def application_services(plan: Plan, database: Database, env: dict[str, str]) -> list[Service]:
     """Describe our own processes: web, workers, beat and Flower."""
-    devices = choose_devices(list_devices(), plan.workers)
+    devices = choose_devices(list_devices(), plan.workers, plan.layout)
+    # The threads go with the number of processes; who asks for another number says the threads too, or has one.
+    threads = {} if plan.workers else {THREADS_VARIABLE: str(plan.layout.threads)}
     return [
         _web(plan, env),
-        *[_worker(WorkerRole.INFERENCE, device, database, env) for device in devices],
+        *[_worker(WorkerRole.INFERENCE, device, database, {**threads, **env}) for device in devices],
         _worker(WorkerRole.TRAINING, devices[0], database, env),
         _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
         Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env, essential=False),
@@ -90,16 +97,14 @@ def application_services(plan: Plan, database: Database, env: dict[str, str]) ->
     ]
 
 
-def choose_devices(devices: list[str], workers: int | None) -> list[str]:
+def choose_devices(devices: list[str], workers: int | None, layout: Layout = DEFAULT_LAYOUT) -> list[str]:
     """Name a device for each inference worker: all that there are, or as many as asked.
 
-    On a machine without GPU, N workers are N CPU devices, `cpu:0` to `cpu:N-1`.
+    On a machine without GPU, N workers are N CPU devices, `cpu:0` to `cpu:N-1`; where nobody asks, as many as measured.
     """
-    if workers is None:
-        return devices
     if devices[0].startswith("cuda"):
         return devices[:workers]
-    return [f"cpu:{index}" for index in range(workers)]
+    return [f"cpu:{index}" for index in range(workers or layout.processes)]
 
 
 def _web(plan: Plan, env: dict[str, str]) -> Service:

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from stack.bootstrap import ensure_admin_key, prepare_database
 from stack.embedded import EmbeddedServer, create_database_if_missing, port_is_free, prepare_postgres, prepare_valkey
 from stack.errors import NotRunningError, PortInUseError
-from stack.plan import Plan, application_services, server_service
+from stack.layout import Layout, stored_layout
+from stack.plan import THREADS_VARIABLE, Plan, application_services, server_service
 from stack.service import Service
 from stack.state import ENV_FILE, forget_state, hold_lock, leftovers, read_state
 from stack.supervisor import Supervisor
@@ -109,16 +110,17 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     os.environ["TORCHQUEUE_VAR"] = str(options.var_dir)
     os.environ["TORCHQUEUE_FLOWER_PORT"] = str(options.flower_port)
     settings = Settings.from_env()
+    database = create_database(settings.database_url, application="supervisor", pool_size=2)
+    imported = prepare_database(database, ObjectStore(settings.object_url))
     plan = Plan(
         settings=settings,
         host=options.host,
         port=options.port,
         workers=options.workers,
+        layout=_choose_layout(settings, database, options, say),
         web_processes=options.web_processes,
         inline=options.inline or settings.inline,
     )
-    database = create_database(settings.database_url, application="supervisor", pool_size=2)
-    imported = prepare_database(database, ObjectStore(settings.object_url))
     supervisor.on_death = _claim_releaser(settings, database, say)
     key_file = ensure_admin_key(database, options.var_dir)
     _write_env(options.var_dir, settings)
@@ -133,6 +135,15 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
         supervisor=supervisor,
         later=[service for service in services if not service.essential],
     )
+
+
+def _choose_layout(settings: Settings, database: Database, options: Options, say: Callable[[str], None]) -> Layout:
+    """Follow what was measured on this kind of machine, where the operator decided nothing."""
+    stored = stored_layout(database)
+    if options.workers is not None or THREADS_VARIABLE in os.environ or stored is None:
+        return Layout(processes=1, threads=settings.compute_threads)
+    say(f"{stored.processes} CPU worker(s) of {stored.threads} thread(s), as measured by `models tune --processes`")
+    return stored
 
 
 def _start_servers(var_dir: Path, supervisor: Supervisor, say: Callable[[str], None]) -> None:

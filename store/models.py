@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from schemas.enums import Placement
 from schemas.model_settings import ModelSettings
@@ -175,7 +175,7 @@ def get_version(session: Session, name: str, number: int) -> ModelVersion:
     version = session.scalar(
         select(ModelVersion)
         .where(ModelVersion.model_id == model.id, ModelVersion.number == number)
-        .options(joinedload(ModelVersion.model))
+        .options(joinedload(ModelVersion.model), selectinload(ModelVersion.tunings))
     )
     if version is None:
         raise UnknownVersionError(f"model {name!r} has no version {number}; GET /v1/models/{name}/versions lists them")
@@ -208,5 +208,6 @@ def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
         UnknownModelError: There is no such model.
     """
     model = get_model(session, name)
-    statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(joinedload(ModelVersion.model))
+    options = joinedload(ModelVersion.model), selectinload(ModelVersion.tunings)
+    statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(*options)
     return session.scalars(statement.order_by(ModelVersion.number.desc())).all()

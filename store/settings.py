@@ -28,6 +28,8 @@ class Settings:
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Requests that one web process answers at once.
         inline: Whether web processes compute the models whose placement is `inline`.
+        compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
+            the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
@@ -46,6 +48,7 @@ class Settings:
     retention_days: int = 90
     web_threads: int = 64
     inline: bool = False
+    compute_threads: int = 1
     metrics_public: bool = False
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
@@ -79,6 +82,7 @@ class Settings:
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
+                compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=_check_positive),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),

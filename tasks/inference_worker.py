@@ -16,6 +16,7 @@ from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
+from tasks.idle_tuning import IdleTuning
 from tasks.inference import register
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
@@ -41,8 +42,9 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(device, memory_mb=settings.device_memory_mb)
+        self.engine = Engine(device, compute_threads=settings.compute_threads, memory_mb=settings.device_memory_mb)
         self.loader = ModelLoader(self.engine, claims, objects)
+        self.idle_tuning = IdleTuning(self.loader)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
         maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
@@ -76,9 +78,11 @@ class InferenceWorker:
         """Say that this worker is ready. The models are warm by now."""
         self.life.begin()
         self.poll.start()
+        self.idle_tuning.start()
 
     def end(self) -> None:
         """Leave in order: nothing is held when the life ends."""
+        self.idle_tuning.stop()
         self.poll.stop()
         self.life.end()
         self.loader.close()

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,17 +13,25 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ml.ceilings import Ceiling
 from ml.engine import Engine, Key, Learned
-from ml.errors import MLError, NoRoomError
+from ml.errors import MLError, ModelLoadError, NoRoomError, TuningInterruptedError, VariantError
 from ml.residency import memory_kind
 from ml.spec import ModelSpec
+from ml.tuning import BUDGET_S
 from store.ceilings import known_ceilings, remember_ceiling
 from store.database import open_session
 from store.errors import ObjectMissingError
 from store.models import ServedVersion, get_version_by_id, list_models, served
 from store.objects import ObjectStore
 from tasks.errors import ModelUnavailableError
+from tasks.tuner import Known, Tuner
 
 log = structlog.get_logger()
+
+#: For measuring all champions together before the worker says ready; the rest is measured when it is idle.
+START_BUDGET_S = 4.0
+
+#: A measurement with less time than this is left for later.
+LEAST_BUDGET_S = 1.0
 
 #: A version that could not be loaded is not tried again for so long; its rows fail at once meanwhile.
 RETRY_AFTER_S = 5.0
@@ -38,23 +47,32 @@ class ModelLoader:
     """Loads versions into the engine when rows ask for them.
 
     A load runs in a thread of its own, one after the other in the order in which they were asked for, so that every
-    version has its turn. Thread safe.
+    version has its turn. A version that nobody measured on this kind of device runs as it was written until the worker
+    is idle. Thread safe.
     """
 
     def __init__(self, engine: Engine, database: Database, objects: ObjectStore) -> None:
         self._engine = engine
         self._database = database
         self._objects = objects
+        self._tuner = Tuner(engine.device, database, objects)
         self._memory_kind = memory_kind(engine.device)
         self._versions: dict[int, ServedVersion] = {}
         self._failures: dict[int, _Failure] = {}
         self._loading: set[int] = set()
+        self._untuned: deque[int] = deque()
+        self._used_at = time.monotonic()
         self._ended = threading.Condition()
         self._one_at_a_time = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
 
-    def ensure(self, model_version_id: int, *, evict: bool = True) -> ServedVersion:
+    def ensure(self, model_version_id: int, *, evict: bool = True, tune_s: float = 0.0) -> ServedVersion:
         """Return the version, loaded and warm; it may leave again as soon as others need its room.
+
+        Args:
+            model_version_id: Which.
+            evict: False: no other version leaves for it.
+            tune_s: For measuring it first where nobody did, in seconds.
 
         Raises:
             ModelUnavailableError: Its weights are missing, damaged, do not fit its configuration, or the device.
@@ -63,7 +81,7 @@ class ModelLoader:
         with self._one_at_a_time:
             version = self._find(model_version_id)
             if not self._engine.holds(version.model, version.number):
-                self._load(version, evict=evict)
+                self._load(version, evict=evict, tune_s=tune_s)
             return version
 
     def pin(self, model_version_id: int) -> ServedVersion | None:
@@ -77,6 +95,7 @@ class ModelLoader:
             SQLAlchemyError: Nor could it be looked up.
             ObjectsUnavailableError: Nor could its weights be read.
         """
+        self._used_at = time.monotonic()
         version = self._versions.get(model_version_id)
         if version is not None and self._engine.pin((version.model, version.number)):
             return version
@@ -101,14 +120,22 @@ class ModelLoader:
             if self._loading:
                 self._ended.wait(timeout_s)
 
-    def preload_champions(self) -> list[str]:
-        """Load the versions that answer by default, as many as fit. Returns why others would not load."""
+    def preload_champions(self, tune_s: float = START_BUDGET_S) -> list[str]:
+        """Load the versions that answer by default, as many as fit, measured as far as the time goes.
+
+        Args:
+            tune_s: For measuring all of them; 0 leaves it for when the worker is idle.
+
+        Returns:
+            Why others would not load.
+        """
         with open_session(self._database) as session:
             ids = [model.champion_id for model in list_models(session) if model.champion_id is not None]
         problems = []
+        until = time.monotonic() + tune_s
         for model_version_id in ids:
             try:
-                self.ensure(model_version_id, evict=False)
+                self.ensure(model_version_id, evict=False, tune_s=until - time.monotonic())
             except ModelUnavailableError as error:
                 problems.append(str(error))
             except NoRoomError as error:
@@ -118,6 +145,30 @@ class ModelLoader:
     def held(self) -> list[str]:
         """List what is on the device, as `name/version`."""
         return [f"{name}/{version}" for name, version in self._engine.held()]
+
+    def idle_s(self) -> float:
+        """Seconds since a version was asked for."""
+        return time.monotonic() - self._used_at
+
+    def tune_next(self, check: Callable[[], None]) -> bool:
+        """Measure a version that was loaded unmeasured, and run it as chosen from its next batch on.
+
+        Args:
+            check: Called between forwards; raises `TuningInterruptedError` when there is work to do.
+
+        Returns:
+            False when every version is measured.
+        """
+        if not self._untuned:
+            return False
+        model_version_id = self._untuned.popleft()
+        try:
+            done = self._tune(self._versions[model_version_id], check)
+        except TuningInterruptedError:
+            done = False
+        if not done:
+            self._untuned.append(model_version_id)
+        return True
 
     def remember(self, learned: Learned) -> None:
         """Write down what the engine found out about the memory of its device."""
@@ -171,16 +222,68 @@ class ModelLoader:
             self._versions[model_version_id] = version
         return version
 
-    def _load(self, version: ServedVersion, *, evict: bool) -> None:
-        with open_session(self._database) as session:
-            known = known_ceilings(session, version.model_version_id, self._memory_kind)
-        ceilings = {shape: Ceiling(each.items, each.failures) for shape, each in known.items()}
+    def _load(self, version: ServedVersion, *, evict: bool, tune_s: float) -> None:
         try:
-            spec = ModelSpec.from_config(version.model, version.number, version.config)
-            self._engine.load(spec, self._objects.get(version.weights_sha256), ceilings=ceilings, evict=evict)
+            spec, weights = self._read(version)
+            known = self._tuner.find(version, spec) or self._measure(version, spec, weights, tune_s)
+            self._engine_load(version, spec, weights, known, evict=evict)
         except NoRoomError:
             raise
         except (MLError, ObjectMissingError) as error:
             raise ModelUnavailableError(
                 f"{version.model} version {version.number} cannot be loaded on {self._engine.device}: {error}"
             ) from error
+        measured = known is not None and known.complete
+        if not measured and version.model_version_id not in self._untuned:
+            self._untuned.append(version.model_version_id)
+
+    def _read(self, version: ServedVersion) -> tuple[ModelSpec, bytes]:
+        spec = ModelSpec.from_config(version.model, version.number, version.config)
+        return spec, self._objects.get(version.weights_sha256)
+
+    def _measure(self, version: ServedVersion, spec: ModelSpec, weights: bytes, tune_s: float) -> Known | None:
+        """Measure before serving, or wait for the process beside us that does."""
+        if tune_s < LEAST_BUDGET_S:
+            return None
+        try:
+            known = self._tuner.measure(version, spec, weights, budget_s=tune_s)
+        except MLError as error:
+            # Where the model itself is at fault, loading it will say so.
+            log.warning("tuning_failed", model=version.model, version=version.number, error=str(error))
+            return None
+        return known or self._tuner.await_other(version, spec, tune_s)
+
+    def _engine_load(
+        self, version: ServedVersion, spec: ModelSpec, weights: bytes, known: Known | None, *, evict: bool
+    ) -> None:
+        with open_session(self._database) as session:
+            stored = known_ceilings(session, version.model_version_id, self._memory_kind)
+        ceilings = {shape: Ceiling(each.items, each.failures) for shape, each in stored.items()}
+        choice = None if known is None else known.choice
+        try:
+            self._engine.load(spec, weights, choice, ceilings=ceilings, evict=evict)
+        except (VariantError, ModelLoadError) as error:
+            if choice is None:
+                raise
+            # The same kind of device refuses today what it ran before, for example for want of memory.
+            log.warning("choice_not_loaded", model=spec.name, version=spec.version, error=str(error))
+            self._engine.load(spec, weights, ceilings=ceilings, evict=evict)
+
+    def _tune(self, version: ServedVersion, check: Callable[[], None]) -> bool:
+        """Returns False while another process measures the same."""
+        try:
+            spec, weights = self._read(version)
+            known = self._tuner.find(version, spec)
+            if known is None or not known.complete:
+                known = self._tuner.measure(version, spec, weights, budget_s=BUDGET_S, check=check)
+            with self._one_at_a_time:
+                if known is not None and self._engine.holds(version.model, version.number):
+                    # Beside the one that serves; where there is no room for both, the next load will use it.
+                    self._engine_load(version, spec, weights, known, evict=False)
+        except TuningInterruptedError:
+            raise
+        except (MLError, ObjectMissingError) as error:
+            # It goes on as it was loaded.
+            log.warning("tuning_failed", model=version.model, version=version.number, error=str(error))
+            return True
+        return known is not None

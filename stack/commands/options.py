@@ -25,6 +25,23 @@ var_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
+AUTO = "auto"
+
+
+class WorkerCount(click.ParamType[int | None]):
+    """A number of workers, or `auto`, which is None."""
+
+    name = "count"
+
+    def convert(self, value: str | int | None, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Read what was typed."""
+        if value is None or value == AUTO:
+            return None
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is no number of workers; use {AUTO} or 1, 2, 3, ...", param, ctx)
+        return int(value)
+
+
 Command = Callable[..., Any]
 
 
@@ -44,6 +61,6 @@ def read_plugins(var_dir: Path) -> tuple[str, ...]:
     return plugins_from_env()
 
 
-def open_database(var_dir: Path) -> Database:
+def open_database(var_dir: Path, pool_size: int = 1) -> Database:
     """Make an engine for a command that runs beside the stack."""
-    return create_database(read_settings(var_dir).database_url, application="torchqueue-command", pool_size=1)
+    return create_database(read_settings(var_dir).database_url, application="torchqueue-command", pool_size=pool_size)

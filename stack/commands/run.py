@@ -12,7 +12,7 @@ import psutil
 
 from stack.announce import announce, first_answer, print_processes
 from stack.client import ApiClient
-from stack.commands.options import json_option, var_option
+from stack.commands.options import AUTO, WorkerCount, json_option, var_option
 from stack.commands.process import DEFAULT_PORT
 from stack.console import console, one_line_errors, print_json, print_table, say
 from stack.errors import AlreadyRunningError, NotRunningError, StartupError
@@ -44,7 +44,13 @@ LOG_LINES = 50
     show_default=True,
     help="Port of Flower.",
 )
-@click.option("--workers", type=click.IntRange(1), default=None, help="Inference workers; default: one a GPU, or one.")
+@click.option(
+    "--workers",
+    type=WorkerCount(),
+    default=AUTO,
+    show_default=True,
+    help="Inference workers; auto: one a GPU, or what `models tune --processes` measured, or one.",
+)
 @click.option(
     "--web-processes",
     type=click.IntRange(1),

@@ -9,6 +9,7 @@ from store.database import Base, CreatedAt, Identifier, JsonObject
 
 if TYPE_CHECKING:
     from store.tables.model import Model
+    from store.tables.tuning import Tuning
 
 
 class ModelVersion(Base):
@@ -28,3 +29,6 @@ class ModelVersion(Base):
     created_at: Mapped[CreatedAt]
 
     model: Mapped["Model"] = relationship(back_populates="versions", foreign_keys=[model_id])
+    tunings: Mapped[list["Tuning"]] = relationship(
+        back_populates="version", order_by="Tuning.device_kind", passive_deletes=True
+    )

@@ -10,7 +10,9 @@ from store.tables.item import Item
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
+from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
+from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
 metadata = Base.metadata
@@ -25,7 +27,9 @@ __all__ = [
     "Model",
     "ModelVersion",
     "Prediction",
+    "ProcessLayout",
     "SimilarityIndex",
+    "Tuning",
     "Worker",
     "metadata",
 ]

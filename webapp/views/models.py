@@ -13,6 +13,7 @@ from store.database import open_session
 from store.headlines import find_headline
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
+from store.tunings import present_tuning
 from webapp.auth import require
 from webapp.blueprint import Blueprint
 from webapp.problems import (
@@ -110,7 +111,8 @@ class ModelVersionByNumberViews(MethodView):
     def get(self, model: str, version: int) -> dict[str, Any]:
         """Read one version of a model.
 
-        Tells where it comes from, how it reads its input, and what was measured.
+        Tells where it comes from, how it reads its input, what was measured of its answers, and how it runs fastest on
+        each kind of device.
         """
         with open_session(services().database) as session:
             return _version(models.get_version(session, model, version))
@@ -144,5 +146,6 @@ def _version(version: ModelVersion) -> dict[str, Any]:
         "weights_sha256": version.weights_sha256,
         "weights_bytes": version.weights_bytes,
         "metrics": version.metrics,
+        "tunings": [present_tuning(row) for row in version.tunings],
         "created_at": version.created_at,
     }

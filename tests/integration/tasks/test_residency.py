@@ -10,6 +10,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
 from ml.ceilings import Ceiling
+from ml.choices import Choice
 from ml.engine import Engine
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
@@ -38,13 +39,14 @@ class SlowlyLoadingEngine(Engine):
         self,
         spec: ModelSpec,
         weights: bytes,
+        choice: Choice | None = None,
         *,
         ceilings: Mapping[str, Ceiling] | None = None,
         evict: bool = True,
     ) -> None:
         if spec.name == "slow":
             assert self.may_load.wait(PATIENCE_S)
-        super().load(spec, weights, ceilings=ceilings, evict=evict)
+        super().load(spec, weights, choice, ceilings=ceilings, evict=evict)
 
 
 @pytest.fixture

@@ -27,7 +27,15 @@ def test_every_setting_is_documented(dotenv: dict[str, str]) -> None:
 
 
 def test_documented_defaults_are_those_of_the_code(dotenv: dict[str, str]) -> None:
-    for name in ("MAX_BODY_BYTES", "MAX_PIXELS", "RETENTION_DAYS", "WEB_THREADS", "FLOWER_PORT", "LOG_LEVEL"):
+    for name in (
+        "MAX_BODY_BYTES",
+        "MAX_PIXELS",
+        "RETENTION_DAYS",
+        "WEB_THREADS",
+        "COMPUTE_THREADS",
+        "FLOWER_PORT",
+        "LOG_LEVEL",
+    ):
         assert dotenv[f"TORCHQUEUE_{name}"] == str(getattr(Settings, name.lower()))
 
 

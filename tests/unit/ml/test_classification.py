@@ -108,3 +108,13 @@ def test_the_metric_is_the_share_of_right_answers(binary: Predictor) -> None:
 def test_a_model_of_one_label_is_refused(vector_config: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpecError, match="two labels or more"):
         build_untrained(ModelSpec.from_config("m", 1, {**vector_config, "labels": ["a"]}), "cpu")
+
+
+def test_a_deviation_is_told_in_answers_and_in_scores(fashion: Predictor) -> None:
+    reference = torch.tensor([[2.0, 0.0, *[-9.0] * 8], [0.0, 0.1, *[-9.0] * 8]])
+    flipped = torch.tensor([[2.0, 0.0, *[-9.0] * 8], [0.1, 0.0, *[-9.0] * 8]])
+
+    found = fashion.deviation(reference, flipped)
+
+    assert found.agreement == 0.5
+    assert found.max_error == pytest.approx(0.05, abs=0.001)

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
 from sqlalchemy import Engine
 
 from stack.embedded import EmbeddedServer, free_port
-from stack.plan import Plan, application_services, choose_devices, server_service, web_command
+from stack.layout import Layout
+from stack.plan import THREADS_VARIABLE, Plan, application_services, choose_devices, server_service, web_command
 from stack.plan import _answers as answers
 from stack.service import Service, Stage
 from store.settings import Settings
@@ -37,6 +39,21 @@ def settings(tmp_path: Path) -> Settings:
 )
 def test_each_inference_worker_has_a_device(devices: list[str], workers: int | None, chosen: list[str]) -> None:
     assert choose_devices(devices, workers) == chosen
+
+
+def test_without_a_number_as_many_cpu_workers_start_as_were_measured(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Layout(processes=3, threads=2)
+    services = _services(settings, monkeypatch, layout=measured)
+
+    workers = [service for service in services if service.holds_claims]
+    assert [worker.name for worker in workers] == ["cpu-0", "cpu-1", "cpu-2"]
+    assert {worker.env[THREADS_VARIABLE] for worker in workers} == {"2"}
+
+
+def test_a_gpu_has_one_worker_whatever_was_measured_of_the_cpu() -> None:
+    assert choose_devices(CUDA, None, Layout(processes=5, threads=1)) == CUDA
 
 
 def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +135,9 @@ def test_a_server_that_does_not_answer_is_not_up() -> None:
     assert not answers(f"http://127.0.0.1:{free_port()}")
 
 
-def _services(settings: Settings, monkeypatch: pytest.MonkeyPatch, workers: int | None = None) -> list[Service]:
+def _services(settings: Settings, monkeypatch: pytest.MonkeyPatch, **chosen: Any) -> list[Service]:
     """Plan a stack on a machine without GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    plan = Plan(settings=settings, host="127.0.0.1", port=80, workers=workers)
+    plan = Plan(settings=settings, host="127.0.0.1", port=80, **chosen)
     database = create_autospec(Engine, instance=True, spec_set=True)
     return application_services(plan, database, {"NAME": "value"})

@@ -78,6 +78,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
         "TORCHQUEUE_DEVICE_MEMORY_MB",
         "TORCHQUEUE_RETENTION_DAYS",
         "TORCHQUEUE_WEB_THREADS",
+        "TORCHQUEUE_COMPUTE_THREADS",
         "TORCHQUEUE_FLOWER_PORT",
         "TORCHQUEUE_METRICS_PUBLIC",
         "TORCHQUEUE_LOG_LEVEL",
@@ -87,4 +88,11 @@ def test_a_malformed_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: st
     monkeypatch.setenv(name, "many")
 
     with pytest.raises(SettingsError, match=name):
+        Settings.from_env()
+
+
+def test_less_than_one_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHQUEUE_COMPUTE_THREADS", "0")
+
+    with pytest.raises(SettingsError, match="TORCHQUEUE_COMPUTE_THREADS"):
         Settings.from_env()

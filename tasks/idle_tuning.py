@@ -1,0 +1,66 @@
+"""Measures versions that were loaded unmeasured, while the worker has nothing else to do."""
+
+import threading
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml.errors import TuningInterruptedError
+from store.errors import ObjectsUnavailableError
+from tasks.loader import ModelLoader
+
+log = structlog.get_logger()
+
+#: Time between two looks.
+LOOK_EVERY_S = 1.0
+
+#: A worker that was asked for nothing for so long is idle.
+IDLE_S = 3.0
+
+#: A measurement that was broken off waits for twice as long an idleness as the one before, up to this.
+LONGEST_IDLE_S = 300.0
+
+
+class IdleTuning:
+    """A thread that tunes and makes way as soon as there is work.
+
+    Args:
+        loader: Knows what is unmeasured, and when it was last asked for something.
+    """
+
+    def __init__(self, loader: ModelLoader) -> None:
+        self._loader = loader
+        self._idle_s = IDLE_S
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="idle-tuning", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the forward that runs just now."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            if self._loader.idle_s() >= self._idle_s and not self._tune():
+                # Versions that are loaded later come back here.
+                self._idle_s = IDLE_S
+
+    def _tune(self) -> bool:
+        try:
+            return self._loader.tune_next(self._check)
+        except (SQLAlchemyError, ObjectsUnavailableError) as error:
+            log.warning("idle_tuning_failed", error=str(error))
+        except Exception:
+            # Tuning only makes faster what works; no fault of it may end the worker.
+            log.exception("idle_tuning_fault")
+        return True
+
+    def _check(self) -> None:
+        if self._stop.is_set() or self._loader.idle_s() < LOOK_EVERY_S:
+            self._idle_s = min(self._idle_s * 2, LONGEST_IDLE_S)
+            raise TuningInterruptedError("there is work to do")
