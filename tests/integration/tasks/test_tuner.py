@@ -177,7 +177,11 @@ def test_a_choice_that_cannot_be_loaded_any_more_is_left_out(
 
 
 def test_a_bad_sample_leaves_the_model_as_it_was_written(
-    loader: ModelLoader, engine: Engine, database: Database, committed: Rows, xor: ServedVersion
+    loader: ModelLoader,
+    engine: Engine,
+    database: Database,
+    committed: Rows,  # noqa: ARG001 - removes what the test commits
+    xor: ServedVersion,
 ) -> None:
     with open_session(database) as session:
         add_model(session, "pinned", weights_sha256=xor.weights_sha256, samples=[[0, 1, 2]])
