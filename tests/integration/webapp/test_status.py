@@ -25,6 +25,10 @@ def test_a_model_tells_its_champion_and_what_it_takes(api: Api) -> None:
     assert (body["kind"], body["champion"], body["input"]) == ("classification", 1, {"type": "vector", "size": 2})
 
 
+def test_a_model_shows_the_figure_that_matters_most_for_its_kind(api: Api) -> None:
+    assert api.get("/v1/models/fashion").get_json()["metric"] == {"name": "test_accuracy", "value": 0.9388}
+
+
 def test_a_models_versions_are_listed(api: Api) -> None:
     [version] = api.get("/v1/models/xor/versions").get_json()["data"]
 
