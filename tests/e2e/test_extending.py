@@ -23,6 +23,9 @@ BLOCK = re.compile(r"^```(python file=(?P<file>\S+)|console)\n(?P<text>.*?)^```$
 
 COMMAND_TIMEOUT_S = 300
 
+# Two starts of a whole stack and some dozen commands that import torch, all in the fixture.
+pytestmark = pytest.mark.timeout(900)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -98,7 +101,6 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Step]]:
         )
 
 
-@pytest.mark.timeout(900)
 def test_a_torchvision_network_of_ones_own_answers_over_http(steps: list[Step]) -> None:
     answer = json.loads(_output(steps, r"curl .*/models/shapes/"))
     assert answer["status"] == "succeeded"

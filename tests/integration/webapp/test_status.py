@@ -35,6 +35,10 @@ def test_a_model_that_takes_records_tells_its_fields(api: Api) -> None:
     assert (fields["carat"]["min"], fields["carat"]["max"], fields["carat"]["unit"]) == (0.1, 6, "ct")
 
 
+def test_a_model_shows_the_figure_that_matters_most_for_its_kind(api: Api) -> None:
+    assert api.get("/v1/models/fashion").get_json()["metric"] == {"name": "test_accuracy", "value": 0.9388}
+
+
 def test_a_models_versions_are_listed(api: Api) -> None:
     [version] = api.get("/v1/models/xor/versions").get_json()["data"]
 
