@@ -4,7 +4,7 @@ Shapes: C channels, S side of the square.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,11 +12,16 @@ from torch import Tensor
 
 from ml.errors import DecodeFailedError, InvalidInputError
 from ml.predictor import Payload, Predictor
+from ml.spec import InputSpec
 
 logger = logging.getLogger(__name__)
 
 Decoded = Tensor | InvalidInputError | DecodeFailedError
 """One item between ``decode`` and ``compute``."""
+
+
+DecodePhotos = Callable[[Sequence[Payload], InputSpec, torch.device], list[Tensor | None]]
+"""See ``ml.nvjpeg.decode_photos``."""
 
 
 class DecodePool:
@@ -30,7 +35,7 @@ class DecodePool:
 
     def __init__(self, device: torch.device, threads: int, *, on_device: bool = True) -> None:
         self._device = device
-        self._on_device = on_device and device.type == "cuda"
+        self._decode_photos = _find_gpu_decoder() if on_device and device.type == "cuda" else None
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -43,11 +48,8 @@ class DecodePool:
             # Handing a few numbers to another thread costs more than converting them.
             return list(predictor.decode_batch(payloads))
         squares: list[Tensor | None] = [None] * len(payloads)
-        if self._on_device and predictor.decodes_plain_images:  # pragma: no cover - needs a GPU
-            # A worker without a GPU does without the memory that torchvision takes.
-            from ml.nvjpeg import decode_photos  # noqa: PLC0415
-
-            squares = decode_photos(payloads, predictor.spec.input, self._device)
+        if self._decode_photos is not None and predictor.decodes_plain_images:  # pragma: no cover - needs a GPU
+            squares = self._decode_photos(payloads, predictor.spec.input, self._device)
         left = [payload for payload, square in zip(payloads, squares, strict=True) if square is None]
         rest = iter(self._decode_on_cpu(predictor, left))
         return [next(rest) if square is None else square for square in squares]
@@ -56,6 +58,16 @@ class DecodePool:
         if len(payloads) == 1:
             return [_decode_one(predictor, payloads[0])]
         return list(self._threads.map(lambda payload: _decode_one(predictor, payload), payloads))
+
+
+def _find_gpu_decoder() -> DecodePhotos | None:  # pragma: no cover - needs a GPU
+    try:
+        # Late, because a worker without a GPU does without the memory that torchvision takes.
+        from ml.nvjpeg import decode_photos  # noqa: PLC0415
+    except ImportError as error:
+        logger.warning("nvjpeg_unavailable", extra={"reason": str(error)})
+        return None
+    return decode_photos
 
 
 def _decode_one(predictor: Predictor, payload: Payload) -> Decoded:

@@ -6,6 +6,7 @@ Shapes: H height, W width, C channels, S side of the square.
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -85,7 +86,11 @@ def _decode_group(
     assert preparation.on_device is not None
     encoded = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files]
     try:
-        pictures = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
+        with warnings.catch_warnings():
+            # torchvision 0.29 says that a later release will do without its decoders; they are the only way to nvJPEG
+            # that torch 2.11 and the torch of that release have in common. Where they are gone, the CPU decodes.
+            warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
+            pictures = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
         squares = [preparation.on_device(picture, spec.size, spec.channels) for picture in pictures]
         if device.type == "cuda":
             # Used by another thread from now on; an error of the decoder shows here at the latest.

@@ -78,7 +78,7 @@ class Settings:
                 var_dir=var_dir,
                 max_body_bytes=env.int("MAX_BODY_BYTES", cls.max_body_bytes),
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
-                device_memory_mb=env.int("DEVICE_MEMORY_MB", None, validate=_check_positive),
+                device_memory_mb=_optional_mb(env.str("DEVICE_MEMORY_MB", "")),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
@@ -106,6 +106,10 @@ def _check_level(name: str) -> None:
         raise ValidationError(f"{name!r} is no level; use DEBUG, INFO, WARNING or ERROR")
 
 
-def _check_positive(value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValidationError(f"{value} is not 1 or more")
+def _optional_mb(value: str) -> int | None:
+    """Empty, as compose files hand on what is not set, means that the device decides."""
+    if not value:
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise SettingsError(f"TORCHQUEUE_DEVICE_MEMORY_MB is {value!r}: set a whole number of MiB, or leave it empty")
+    return int(value)

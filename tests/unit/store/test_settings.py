@@ -48,11 +48,18 @@ def test_a_device_has_a_share_of_its_memory_for_models_unless_it_is_said(monkeyp
     assert Settings.from_env().device_memory_mb == 2048
 
 
-def test_a_device_without_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHQUEUE_DEVICE_MEMORY_MB", "0")
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "2GB"])
+def test_a_memory_that_is_no_number_of_mebibytes_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TORCHQUEUE_DEVICE_MEMORY_MB", value)
 
-    with pytest.raises(SettingsError, match=r"DEVICE_MEMORY_MB.*0 is not 1 or more"):
+    with pytest.raises(SettingsError, match="set a whole number of MiB, or leave it empty"):
         Settings.from_env()
+
+
+def test_an_empty_memory_means_that_the_device_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHQUEUE_DEVICE_MEMORY_MB", "")
+
+    assert Settings.from_env().device_memory_mb is None
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("true", True), ("0", False)])
