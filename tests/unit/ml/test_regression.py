@@ -11,7 +11,7 @@ from ml.errors import InvalidSpecError, NonFiniteOutputError
 from ml.kinds import build_untrained
 from ml.regression import RegressionPredictor
 from ml.spec import ModelSpec
-from ml.training import FitOptions, fit, forward_all
+from ml.training import FitOptions, compute_threads, fit, forward_all
 from tests.unit.ml.conftest import EncodeImage
 
 PICTURES = 600
@@ -37,10 +37,8 @@ def plain(record_config: dict[str, Any]) -> RegressionPredictor:
 @pytest.fixture
 def _one_thread() -> Iterator[None]:
     """Networks this small take many times longer where two threads wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with compute_threads(1):
+        yield
 
 
 def test_a_result_is_a_value_within_its_interval(price: RegressionPredictor) -> None:
