@@ -4,7 +4,8 @@ Shapes: N items, B batch; ``...`` the item's own shape.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,6 +116,17 @@ def fit(
                     )
                 )
     predictor.module.eval()
+
+
+@contextmanager
+def compute_threads(count: int) -> Iterator[None]:
+    """Run the body with so many threads inside one operation on the CPU, in the whole process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def forward_all(predictor: Predictor, items: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What tests are made of: rows of the ledger, workers, models and pictures, each in one call."""
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from store import ledger
 from store.ledger import Claim, Outcome, Submission
 from store.models import ServedVersion, promote, register_version, resolve
 from store.workers import register_worker
+from tests.running import SAMPLES
 
 TENANT = 1
 OTHER_TENANT = 2
@@ -33,17 +35,7 @@ HOST = "elsewhere"
 BUNDLED_MODELS = sorted(folder.name for folder in BUNDLED.iterdir())
 
 #: A diamond of the test part, as a request sends it.
-DIAMOND: dict[str, Any] = {
-    "carat": 0.72,
-    "cut": "Ideal",
-    "color": "H",
-    "clarity": "SI1",
-    "depth": 61.8,
-    "table": 54,
-    "x": 5.76,
-    "y": 5.8,
-    "z": 3.57,
-}
+DIAMOND: dict[str, Any] = json.loads((SAMPLES / "diamond.json").read_text())["input"]
 
 ANSWER = {"label": "1", "score": 1.0}
 

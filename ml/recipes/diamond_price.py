@@ -13,13 +13,17 @@ from ml.kinds import build_untrained
 from ml.recipes.recipe import RecipeOptions, Trained
 from ml.regression import RegressionPredictor
 from ml.spec import ModelSpec
-from ml.training import FitOptions, OnProgress, fit, forward_all
+from ml.training import FitOptions, OnProgress, compute_threads, fit, forward_all
 
 NAME = "diamond-price"
 EPOCHS = 40
 BATCH_SIZE = 256
 PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
+
+THREADS = 1
+"""Whatever the command says: the network's operations are so small that a second thread saves little, and on a busy
+machine the two wait for each other many times longer than they compute."""
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
@@ -91,7 +95,8 @@ def train_diamond_price(options: RecipeOptions, on_progress: OnProgress | None =
         seed=options.seed,
         optimizer="adamw",
     )
-    fit(predictor, training.items, training.prices, fit_options, on_progress=on_progress)
+    with compute_threads(THREADS):
+        fit(predictor, training.items, training.prices, fit_options, on_progress=on_progress)
     predictor = predictor.calibrated(forward_all(predictor, calibration.items), calibration.prices)
     metrics = {
         "train_items": len(training),
@@ -99,7 +104,7 @@ def train_diamond_price(options: RecipeOptions, on_progress: OnProgress | None =
         "epochs": fit_options.epochs,
         "seed": options.seed,
         "seconds": round(time.perf_counter() - started, 1),
-        "threads": torch.get_num_threads(),
+        "threads": THREADS,
         **_measure(evaluate_regression(predictor, test.items, test.prices)),
     }
     config = {**config, "kind_options": predictor.spec.kind_options}

@@ -29,7 +29,10 @@ Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence, copyright Zalando SE), whic
 `labels.json` says what each shows. They were drawn at random (seed {seed}) from the images that the shipped model gets
 right, so they are examples and no measure of it; `ml/bundled/fashion/MODEL_CARD.md` has the accuracy on all.
 
-Made with `python -m ml.recipes.samples`.
+`diamond.json` is a request about a diamond of the test part of `ml/datasets/diamonds.py`, which was sold for 2,359 US
+dollars: `torchqueue predict --model diamond-price samples/diamond.json`.
+
+The pictures are made with `python -m ml.recipes.samples`.
 """
 
 

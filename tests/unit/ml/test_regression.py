@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from ml.errors import InvalidSpecError, NonFiniteOutputError
 from ml.kinds import build_untrained
 from ml.regression import RegressionPredictor
 from ml.spec import ModelSpec
-from ml.training import FitOptions, fit, forward_all
+from ml.training import FitOptions, compute_threads, fit, forward_all
 from tests.unit.ml.conftest import EncodeImage
 
 PICTURES = 600
-SIDE_PX = 14
+SIDE_PX = 10
 
 
 def build(config: dict[str, Any], **changes: Any) -> RegressionPredictor:
@@ -31,6 +32,13 @@ def price(record_config: dict[str, Any]) -> RegressionPredictor:
 @pytest.fixture
 def plain(record_config: dict[str, Any]) -> RegressionPredictor:
     return build(record_config, kind_options={"decimals": 4})
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Networks this small take many times longer where two threads wait for each other on a busy machine."""
+    with compute_threads(1):
+        yield
 
 
 def test_a_result_is_a_value_within_its_interval(price: RegressionPredictor) -> None:
@@ -147,6 +155,7 @@ def test_a_vector_can_be_regressed_by_configuration_alone(vector_config: dict[st
     }
 
 
+@pytest.mark.usefixtures("_one_thread")
 def test_pictures_are_regressed_by_configuration_alone(image_config: dict[str, Any]) -> None:
     """Brightness in percent of a noisy picture, learned by the network of garments in a few dozen steps."""
     brightness = torch.rand(PICTURES) * 90 + 5
@@ -154,14 +163,15 @@ def test_pictures_are_regressed_by_configuration_alone(image_config: dict[str, A
     pictures = (brightness.view(-1, 1, 1, 1) * 2.55 + noise).clamp(0, 255).to(torch.uint8)
     options = {"unit": "%", "mean": 50.0, "std": 26.0}
     shown = {**image_config["input"], "size": SIDE_PX, "preparation": "photo"}
-    predictor = build(image_config, kind="regression", labels=[], kind_options=options, input=shown)
-    fit_options = FitOptions(epochs=8, batch_size=32, peak_learning_rate=1e-2, optimizer="adamw")
+    config = {**image_config, "arch_options": {"widths": [4, 8, 16]}, "input": shown}
+    predictor = build(config, kind="regression", labels=[], kind_options=options)
+    fit_options = FitOptions(epochs=12, batch_size=32, peak_learning_rate=0.02, optimizer="adamw")
     fit(predictor, pictures[:400], brightness[:400], fit_options)
     predictor = predictor.calibrated(forward_all(predictor, pictures[400:500]), brightness[400:500])
     outputs = forward_all(predictor, pictures[500:])
     assert predictor.metric(outputs, brightness[500:]) > 0.9
     low, _, high = predictor.quantiles(outputs).unbind(dim=1)
-    assert 0.6 < coverage(low, high, brightness[500:].double()) < 0.95
+    assert coverage(low, high, brightness[500:].double()) == pytest.approx(0.8, abs=0.17)
 
 
 def test_a_picture_file_is_answered_with_a_number(image_config: dict[str, Any], encode_image: EncodeImage) -> None:
