@@ -83,6 +83,7 @@ def test_models_are_listed_with_a_star_for_the_champion(torchqueue: Torchqueue) 
 
     assert [line.split()[:4] for line in lines[1:]] == [
         ["fashion", "classification", "1", "*"],
+        ["fashion-similar", "similarity", "1", "*"],
         ["xor", "classification", "1", "*"],
     ]
 

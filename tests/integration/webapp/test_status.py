@@ -16,7 +16,11 @@ PATHS = ["/v1/models", "/health/live", "/docs/", "/openapi.json", "/nowhere"]
 
 
 def test_models_are_listed_by_name(api: Api) -> None:
-    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == ["fashion", "xor"]
+    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == [
+        "fashion",
+        "fashion-similar",
+        "xor",
+    ]
 
 
 def test_a_model_tells_its_champion_and_what_it_takes(api: Api) -> None:

@@ -63,11 +63,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nothing")
 
 
-def test_fashion_and_xor_are_bundled() -> None:
-    assert list_bundled() == ["fashion", "xor"]
+def test_every_bundled_model_is_listed() -> None:
+    assert list_bundled() == ["fashion", "fashion-similar", "xor"]
 
 
-@pytest.mark.parametrize("name", ["fashion", "xor"])
+@pytest.mark.parametrize("name", ["fashion", "fashion-similar", "xor"])
 def test_a_bundled_model_is_whole(name: str) -> None:
     bundle = read_bundle(BUNDLED_DIRECTORY / name)
     assert bundle.config["name"] == name

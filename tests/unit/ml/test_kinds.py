@@ -37,5 +37,5 @@ def test_a_missing_file_is_named(vector_spec: ModelSpec, tmp_path: Path) -> None
 
 
 def test_an_unknown_kind_is_answered_with_the_known(vector_spec: ModelSpec) -> None:
-    with pytest.raises(UnknownKindError, match="known are: classification"):
+    with pytest.raises(UnknownKindError, match="known are: classification, similarity"):
         build_untrained(dataclasses.replace(vector_spec, kind="divination"), "cpu")
