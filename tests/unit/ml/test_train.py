@@ -1,9 +1,10 @@
 import json
 from pathlib import Path
 
+import torch
 from click.testing import CliRunner
 
-from ml.bundles import read_bundle
+from ml.bundles import BUNDLED_DIRECTORY, read_bundle
 from ml.recipes.recipe import RecipeOptions
 from ml.train import main, train
 from ml.training import Progress
@@ -19,6 +20,17 @@ def test_fashion_is_trained_and_written(tiny_fashion: Path, tmp_path: Path) -> N
     assert trained.metrics["train_items"] == 8
     assert told[-1].step == told[-1].steps
     assert read_bundle(tmp_path / "out").build().spec.labels == trained.predictor.spec.labels
+
+
+def test_fashion_similar_begins_with_the_body_of_fashion(tiny_fashion: Path, tmp_path: Path) -> None:
+    options = RecipeOptions(data=tiny_fashion, epochs=1, limit=12)
+    trained = train("fashion-similar", tmp_path / "out", options)
+    body = read_bundle(BUNDLED_DIRECTORY / "fashion").build().module.state_dict()
+    begun = trained.predictor.module.state_dict()
+    # One small step may move a weight a little; fresh ones would be elsewhere.
+    torch.testing.assert_close(begun["features.0.0.weight"], body["features.0.0.weight"], rtol=0, atol=0.05)
+    assert trained.metrics["test_indexed"] == 12
+    assert "12 test images" in trained.card
 
 
 def test_the_command_trains_xor(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from schemas.enums import ErrorCode, PredictionStatus, Priority, Scope, WorkerRole
+from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority, Scope, WorkerRole
 from schemas.names import QueueName, TaskName, inference_queue, reply_channel
 
 
-@pytest.mark.parametrize("words", [ErrorCode, PredictionStatus, Priority, Scope, WorkerRole, TaskName])
+@pytest.mark.parametrize("words", [ErrorCode, IndexAction, PredictionStatus, Priority, Scope, WorkerRole, TaskName])
 def test_a_member_reads_as_it_is_named(words: type[ErrorCode]) -> None:
     assert all(str(member) == member.name.lower() for member in words)
 
