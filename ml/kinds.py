@@ -8,11 +8,13 @@ from ml.architectures.registry import build_module
 from ml.classification import ClassificationPredictor
 from ml.errors import UnknownKindError, WeightsError
 from ml.predictor import Predictor
+from ml.segmentation import SegmentationPredictor
 from ml.spec import ModelSpec
 from ml.weights import load_weights
 
 KINDS: dict[str, type[Predictor]] = {
     "classification": ClassificationPredictor,
+    "segmentation": SegmentationPredictor,
 }
 
 

@@ -5,6 +5,7 @@ Shapes: B batch; ``...`` whatever the kind and the input specification say.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +18,20 @@ Payload = bytes | Sequence[float]
 """One item as it was sent: the bytes of an image file, or the numbers of a vector."""
 
 Result = dict[str, Any]
-"""One answer, made of what JSON can carry."""
+"""One answer, made of what JSON can carry and of `File` values, which the kind's finisher puts elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part of an answer that is too large for a row, or no text.
+
+    Args:
+        media_type: What the bytes are, e.g. ``image/png``.
+        data: The whole file.
+    """
+
+    media_type: str
+    data: bytes
 
 
 class Predictor(ABC):

@@ -13,6 +13,7 @@ from torch import Tensor
 from ml.errors import InvalidSpecError
 from ml.garments import prepare_garment
 from ml.images import RGBImage
+from ml.letterbox import prepare_letterbox
 
 Preparation = Callable[[RGBImage, int, int], Tensor]
 """From ``[H, W, 3]`` uint8 RGB, S and C to ``[C, S, S]`` uint8, gray (C = 1) or RGB (C = 3)."""
@@ -44,6 +45,7 @@ def prepare_photo(image_hwc: RGBImage, size: int, channels: int) -> Tensor:
 
 PREPARATIONS: dict[str, Preparation] = {
     "garment": prepare_garment,
+    "letterbox": prepare_letterbox,
     "photo": prepare_photo,
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from ml.architectures.fashion_cnn import build_fashion_cnn
+from ml.architectures.garment_unet import build_garment_unet
 from ml.architectures.mlp import build_mlp
 from ml.errors import UnknownArchitectureError
 from ml.spec import InputSpec, ModelSpec
@@ -15,6 +16,7 @@ Builder = Callable[[Mapping[str, Any], InputSpec, int], nn.Module]
 
 ARCHITECTURES: dict[str, Builder] = {
     "fashion-cnn": build_fashion_cnn,
+    "garment-unet": build_garment_unet,
     "mlp": build_mlp,
 }
 
