@@ -62,9 +62,7 @@ def _find_runs(labels_hw: Labels) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     return np.stack([rows, starts - offset, stops - offset], axis=1), flat[starts].astype(np.uint8)
 
 
-def _join(
-    runs: npt.NDArray[np.int64], run_labels: npt.NDArray[np.uint8], width: int
-) -> npt.NDArray[np.int64]:
+def _join(runs: npt.NDArray[np.int64], run_labels: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.int64]:
     """For each run, the index of the first run of its part."""
     stride = width + 2
     starts, stops = runs[:, 0] * stride + runs[:, 1], runs[:, 0] * stride + runs[:, 2]

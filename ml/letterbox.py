@@ -35,7 +35,7 @@ class Frame:
 
 
 def find_frame(width: int, height: int, size: int) -> Frame:
-    """Where a picture of ``width`` x ``height`` lies in a square of side ``size``: in the middle, as large as it can."""
+    """Where a picture of ``width`` x ``height`` lies in a square of ``size``: in the middle, as large as it can."""
     scale = size / max(width, height)
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
     return Frame((size - inner_width) // 2, (size - inner_height) // 2, inner_width, inner_height)

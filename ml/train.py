@@ -84,7 +84,7 @@ def _progress_bar() -> Progress:
 
 
 def _show(bar: Progress, progress: TrainingProgress) -> None:
-    state = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  metric {progress.metric:.2%}"
+    state = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  metric {progress.metric:.4f}"
     bar.update(bar.task_ids[0], total=progress.steps, completed=progress.step, state=state)
     if not bar.console.is_terminal and progress.step % (progress.steps // progress.epochs) == 0:
         # A log file shows no moving bar, so it gets a line an epoch.

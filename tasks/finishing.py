@@ -13,6 +13,7 @@ from sqlalchemy import Engine as Database
 from ml.predictor import Result
 from store.ledger import Claim
 from store.objects import ObjectStore
+from tasks.masks import MaskFinisher
 
 
 class Finisher(Protocol):
@@ -41,7 +42,9 @@ class FinishContext:
 
 
 #: By kind; a kind that is not here answers with what its network said.
-FINISHERS: Mapping[str, Callable[[FinishContext], Finisher]] = {}
+FINISHERS: Mapping[str, Callable[[FinishContext], Finisher]] = {
+    "segmentation": lambda context: MaskFinisher(context.objects),
+}
 
 
 class Finishers:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from ml.errors import InvalidSpecError
 from ml.spec import InputSpec
 
-DEFAULT_WIDTHS = (24, 48, 72, 120)
+DEFAULT_WIDTHS = (16, 40, 72, 128)
 """Channels at a half, a quarter, an eighth and a sixteenth of the resolution."""
 
 STRIDE = 16

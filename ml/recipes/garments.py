@@ -21,8 +21,8 @@ NAME = "garments"
 EPOCHS = 8
 EPOCH_SCENES = 5_120
 """No scene is ever seen twice; an epoch is only what progress is counted in."""
-BATCH_SIZE = 32
-PEAK_LEARNING_RATE = 4e-3
+BATCH_SIZE = 16
+PEAK_LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 WARMUP_SHARE = 0.15
 
@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "description": "Which garments lie where in a picture: masks, boxes and areas of one to several of them.",
     "kind": "segmentation",
     "arch": "garment-unet",
-    "arch_options": {"widths": [24, 48, 72, 120]},
+    "arch_options": {"widths": [16, 40, 72, 128]},
     "input": {
         "type": "image",
         "size": SIDE_PX,
@@ -48,10 +48,11 @@ CARD = """# garments
 
 {description}
 
-- **Labels**: {labels}. {groups}
-- **Network**: `garment-unet`, {parameters:,} parameters, {side} x {side} RGB input; the whole picture is scaled into it.
+- **Labels**: {labels}.
+  {groups}
+- **Network**: `garment-unet`, {parameters:,} parameters; the whole picture is scaled into {side} x {side} pixels, RGB.
 - **Data**: scenes made by `ml/datasets/garment_scenes.py`, each of one to four garments over a crop of a photograph:
-  enlarged, turned by up to 30 degrees, mirrored, stretched, dyed, patterned, shaded, partly covered, lit from one side,
+  enlarged, turned by up to 25 degrees, mirrored, stretched, dyed, patterned, shaded, partly covered, lit from one side,
   blurred, with grain. The garments are of
   [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT
   licence, Debian package `dataset-fashion-mnist`), every label equally often; the photographs are in
@@ -68,21 +69,21 @@ of all scenes; each scene is encoded as a JPEG file and goes the way of a reques
 
 | measured on | mean IoU |
 |---|---|
-| {validation_scenes:,} scenes of held-out training garments, on photographs seen in training | {validation_mean_iou:.3f} |
+| {validation_scenes:,} scenes of held-out training garments, photographs seen in training | {validation_mean_iou:.3f} |
 | {test_scenes:,} scenes of test garments on photographs never seen ({test_photographs}) | **{test_mean_iou:.3f}** |
 
 | label | IoU, held out |
 |---|---|
 {by_label}
 
-`python -m ml.evaluate_scenes` measures the second row again (seed {test_seed}). The test scenes chose nothing.
+`python -m ml.scene_evaluation` measures the second row again (seed {test_seed}). The test scenes chose nothing.
 
 ## Limits
 
 Composed scenes are not photographs of clothes in use: garments lie flat, whole or covered in part, from 28 x 28 gray
 pixels. Garments worn by people, folded, or smaller than a third of the picture are not what it has learned, and what
-is no garment may still get a label. T-shirts, pullovers, coats and shirts are one label, since at this size they are told apart
-by less than the goal: the classifier `fashion` alone confuses them in one of six cases.
+is no garment may still get a label. T-shirts, pullovers, coats and shirts are one label because they can hardly be told
+apart at this size: see the classifier `fashion`. Scores are softmax values; they were not calibrated.
 
 Licence of the weights: MIT, as this repository.
 """

@@ -30,6 +30,11 @@ Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence, copyright Zalando SE), whic
 right, so they are examples and no measure of it; `ml/bundled/fashion/MODEL_CARD.md` has the accuracy on all.
 
 Made with `python -m ml.recipes.samples`.
+
+`scene-*.jpg` are for the model `garments`: 640 x 480 pixels, test garments over photographs that it was not trained on
+(see `ml/datasets/photographs/README.md`), composed by `ml/datasets/garment_scenes.py`; `scenes.json` says what each
+shows. The model finds exactly these labels, so they too are examples and no measure. Made with
+`python -m ml.recipes.scene_samples`.
 """
 
 

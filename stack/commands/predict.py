@@ -1,6 +1,7 @@
 """Ask a model about files."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import track
@@ -24,12 +25,18 @@ def predict(var_dir: Path, files: tuple[Path, ...], model: str, as_json: bool) -
     if as_json:
         print_json([{"file": str(file), "prediction": prediction} for file, prediction in answers])
         return
-    print_table(["file", "label", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
+    print_table(["file", "answer", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
 
 
-def _row(file: Path, prediction: dict[str, object]) -> tuple[object, ...]:
+def _row(file: Path, prediction: dict[str, Any]) -> tuple[object, ...]:
     result, timings = prediction["result"], prediction["timings_ms"]
-    assert isinstance(timings, dict)
     if not isinstance(result, dict):
         return file, prediction["status"], None, timings["total"]
-    return file, result.get("label"), result.get("score"), timings["total"]
+    return file, _sentence(result), result.get("score"), timings["total"]
+
+
+def _sentence(result: dict[str, Any]) -> object:
+    """What a result says, in the words of its kind."""
+    if "classes" in result:
+        return ", ".join(f"{found['label']} {found['area']:.0%}" for found in result["classes"]) or "nothing"
+    return result.get("label")

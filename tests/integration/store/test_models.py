@@ -80,7 +80,7 @@ def test_an_unknown_version_cannot_be_promoted(session: Session) -> None:
 def test_models_are_listed_by_name(session: Session) -> None:
     add_model(session, "anvil")
 
-    assert [model.name for model in models.list_models(session)] == ["anvil", "fashion", "xor"]
+    assert [model.name for model in models.list_models(session)] == ["anvil", "fashion", "garments", "xor"]
 
 
 def test_versions_are_listed_newest_first(session: Session) -> None:

@@ -16,7 +16,7 @@ PATHS = ["/v1/models", "/health/live", "/docs/", "/openapi.json", "/nowhere"]
 
 
 def test_models_are_listed_by_name(api: Api) -> None:
-    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == ["fashion", "xor"]
+    assert [model["name"] for model in api.get("/v1/models").get_json()["data"]] == ["fashion", "garments", "xor"]
 
 
 def test_a_model_tells_its_champion_and_what_it_takes(api: Api) -> None:
@@ -72,7 +72,7 @@ def test_workers_tell_their_device_and_models(api: Api) -> None:
     [worker] = api.get("/v1/workers").get_json()["data"]
 
     assert (worker["device"], worker["queue"]) == ("cpu:0", "inference-cpu-0")
-    assert worker["models"] == ["fashion/1", "xor/1"]
+    assert worker["models"] == ["fashion/1", "garments/1", "xor/1"]
 
 
 def test_a_process_that_answers_is_live(anonymous: Api) -> None:

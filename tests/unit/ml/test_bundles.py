@@ -63,11 +63,11 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_bundle(tmp_path / "nothing")
 
 
-def test_fashion_and_xor_are_bundled() -> None:
-    assert list_bundled() == ["fashion", "xor"]
+def test_all_models_of_ours_are_bundled() -> None:
+    assert list_bundled() == ["fashion", "garments", "xor"]
 
 
-@pytest.mark.parametrize("name", ["fashion", "xor"])
+@pytest.mark.parametrize("name", ["fashion", "garments", "xor"])
 def test_a_bundled_model_is_whole(name: str) -> None:
     bundle = read_bundle(BUNDLED_DIRECTORY / name)
     assert bundle.config["name"] == name
