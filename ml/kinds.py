@@ -9,6 +9,7 @@ from ml.classification import ClassificationPredictor
 from ml.errors import InvalidSpecError, UnknownKindError, WeightsError
 from ml.predictor import Predictor
 from ml.regression import RegressionPredictor
+from ml.segmentation import SegmentationPredictor
 from ml.similarity import SimilarityPredictor
 from ml.spec import TORCH_EXPORT, ModelSpec
 from ml.weights import load_weights
@@ -16,6 +17,7 @@ from ml.weights import load_weights
 KINDS: dict[str, type[Predictor]] = {
     "classification": ClassificationPredictor,
     "regression": RegressionPredictor,
+    "segmentation": SegmentationPredictor,
     "similarity": SimilarityPredictor,
 }
 

@@ -18,7 +18,20 @@ Payload = bytes | Sequence[float] | Mapping[str, Any]
 """One item as it was sent: the bytes of an image file, the numbers of a vector, or the named values of a record."""
 
 Result = dict[str, Any]
-"""One answer, made of what JSON can carry."""
+"""One answer, made of what JSON can carry and of `File` values, which the kind's finisher puts elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part of an answer that is too large for a row, or no text.
+
+    Args:
+        media_type: What the bytes are, e.g. ``image/png``.
+        data: The whole file.
+    """
+
+    media_type: str
+    data: bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ml.errors import InvalidSpecError
 from ml.garments import prepare_garment
 from ml.images import Picture, RGBImage
+from ml.letterbox import prepare_letterbox
 
 RESIZE_MARGIN = Fraction(256, 224)
 """The shorter side is scaled to this many S before the centre is cut out, as torchvision evaluates its networks."""
@@ -30,6 +31,9 @@ Half of what bicubic instead of bilinear scaling changes, or what saving once mo
 
 GARMENT_DETAIL = 8.0
 """For ``garment``: the subject may fill a small part of the photo only."""
+
+LETTERBOX_DETAIL = 1.0
+"""For ``letterbox``: the longer side, not the shorter, becomes S."""
 
 MAX_ASPECT = 4
 """Of a longer strip only the middle is scaled: the centre is all that is used, and the rest may be huge."""
@@ -131,6 +135,7 @@ def _from_pixels(prepare: Callable[[RGBImage, int, int], Tensor]) -> Prepare:
 
 PREPARATIONS: dict[str, Preparation] = {
     "garment": Preparation(_from_pixels(prepare_garment), GARMENT_DETAIL),
+    "letterbox": Preparation(_from_pixels(prepare_letterbox), LETTERBOX_DETAIL),
     "photo": Preparation(prepare_photo, PHOTO_DETAIL, prepare_photo_on_device),
 }
 

@@ -5,6 +5,7 @@ Shapes: N items, B batch; ``...`` the item's own shape.
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,9 @@ from ml.predictor import Predictor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """From a batch ``[B, ...]`` and the source of randomness to a changed batch of the same shape."""
+
+NextBatch = Callable[[torch.Generator], tuple[Tensor, Tensor]]
+"""From the source of randomness to a fresh batch of items ``[B, ...]`` and targets ``[B, ...]``."""
 
 EVALUATION_BATCH = 500
 """Items in one forward where no gradients are kept."""
@@ -90,7 +94,59 @@ def fit(
     if len(items) == 0:
         raise TrainingError("There is nothing to train on.")
     generator = torch.Generator().manual_seed(options.seed)
-    steps = math.ceil(len(items) / options.batch_size) * options.epochs
+
+    def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in torch.split(torch.randperm(len(items), generator=generator), options.batch_size):
+            batch = items[chosen] if augment is None else augment(items[chosen], generator)
+            yield batch, targets[chosen]
+
+    _run(predictor, epoch, math.ceil(len(items) / options.batch_size), options, on_progress)
+
+
+def fit_fresh(
+    predictor: Predictor,
+    next_batch: NextBatch,
+    options: FitOptions,
+    *,
+    items: int,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train on data that is made on the fly, so that no item is seen twice.
+
+    Args:
+        predictor: Its loss is made small.
+        next_batch: Makes ``options.batch_size`` items and their targets.
+        options: How.
+        items: Counted as one epoch.
+        on_progress: Called after every step.
+
+    Raises:
+        TrainingError: The loss stopped being finite.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    steps = math.ceil(items / options.batch_size)
+
+    # One batch ahead, in a thread of its own that alone draws from the generator: the order of draws stays the same.
+    with ThreadPoolExecutor(1, thread_name_prefix="compose") as ahead:
+        following = ahead.submit(next_batch, generator)
+
+        def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+            nonlocal following
+            for _ in range(steps):
+                batch, following = following.result(), ahead.submit(next_batch, generator)
+                yield batch
+
+        _run(predictor, epoch, steps, options, on_progress)
+
+
+def _run(
+    predictor: Predictor,
+    epoch: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    steps_per_epoch: int,
+    options: FitOptions,
+    on_progress: OnProgress | None,
+) -> None:
+    steps = steps_per_epoch * options.epochs
     optimizer = _build_optimizer(predictor, options)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.peak_learning_rate, total_steps=steps, pct_start=options.warmup_share
@@ -98,16 +154,15 @@ def fit(
     running = _Running()
     predictor.module.train()
     step = 0
-    for epoch in range(1, options.epochs + 1):
-        for chosen in torch.split(torch.randperm(len(items), generator=generator), options.batch_size):
-            batch = items[chosen] if augment is None else augment(items[chosen], generator)
-            running.add(*_step(predictor, batch, targets[chosen], optimizer, bfloat16=options.bfloat16))
+    for number in range(1, options.epochs + 1):
+        for batch, targets in epoch():
+            running.add(*_step(predictor, batch, targets, optimizer, bfloat16=options.bfloat16))
             schedule.step()
             step += 1
             if on_progress is not None:
                 on_progress(
                     Progress(
-                        epoch=epoch,
+                        epoch=number,
                         epochs=options.epochs,
                         step=step,
                         steps=steps,

@@ -40,6 +40,11 @@ def inference_queue(node: str) -> str:
     return f"{QueueName.INFERENCE}-{node}"
 
 
+def mask_path(prediction_id: str) -> str:
+    """Path under which the mask of a finished segmentation is read; a result carries it."""
+    return f"/v1/predictions/{prediction_id}/mask"
+
+
 def reply_channel(process_id: str) -> str:
     """Name the Redis channel on which one web process hears the outcome of its own requests."""
     return f"torchqueue:replies:{process_id}"

@@ -111,8 +111,8 @@ class PredictionSchema(AnswerSchema):
         allow_none=True,
         metadata={
             "description": "What the model's kind answers; a classification has `label`, `score` and `top`, "
-            "a regression `value`, `low`, `high`, `unit` and `interval`, a similarity `items`, nearest first. "
-            "Null unless it succeeded."
+            "a regression `value`, `low`, `high`, `unit` and `interval`, a similarity `items`, nearest first, "
+            "a segmentation `classes`, `picture` and `mask`. Null unless it succeeded."
         },
     )
     error = fields.Nested(PredictionErrorSchema, required=True, allow_none=True)
@@ -198,6 +198,21 @@ class WaitHeadersSchema(Schema):
             "description": "`wait=N` waits up to N seconds (at most 60) for the answer; `respond-async` does not wait.",
             "examples": ["wait=10"],
         },
+    )
+
+
+class MaskHeadersSchema(Schema):
+    """What the caller has already."""
+
+    class Meta:
+        """Requests carry many other headers."""
+
+        unknown = EXCLUDE
+
+    if_none_match = fields.String(
+        data_key="If-None-Match",
+        load_default=None,
+        metadata={"description": "An `ETag` that was answered before; the same mask is not sent again."},
     )
 
 

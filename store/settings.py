@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
-from environs import Env, EnvError, ValidationError
+from environs import Env, EnvError, ValidationError, validate
 
 from store.errors import SettingsError
 
@@ -82,7 +82,7 @@ class Settings:
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
-                compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=_check_positive),
+                compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),

@@ -13,6 +13,7 @@ from sqlalchemy import Engine as Database
 from ml.predictor import Result
 from store.ledger import Claim
 from store.objects import ObjectStore
+from tasks.masks import MaskFinisher
 from tasks.neighbours import NeighbourFinisher
 
 
@@ -44,6 +45,7 @@ class FinishContext:
 #: By kind; a kind that is not here answers with what its network said.
 FINISHERS: Mapping[str, Callable[[FinishContext], Finisher]] = {
     "similarity": lambda context: NeighbourFinisher(context.database),
+    "segmentation": lambda context: MaskFinisher(context.objects),
 }
 
 

@@ -56,6 +56,10 @@ class NoIndexError(WebError):
     """Raised when items are to be kept by a model that is no similarity of pictures."""
 
 
+class NoMaskError(WebError):
+    """Raised when a prediction of the caller has no mask: it is not finished, failed, or is of another kind."""
+
+
 class InvalidHeaderError(WebError):
     """Raised when a header cannot be understood; the message names it."""
 
@@ -91,6 +95,7 @@ KINDS: dict[type[Exception], Kind] = {
     store.UnknownVersionError: Kind(404, "unknown-version", "Not Found"),
     store.UnknownPredictionError: Kind(404, "unknown-prediction", "Not Found"),
     store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
+    NoMaskError: Kind(404, "no-mask", "Not Found"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
     store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
     NoIndexError: Kind(409, "no-index", "Conflict"),

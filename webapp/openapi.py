@@ -73,6 +73,17 @@ QUEUED_HEADERS: dict[str, Any] = {
     },
 }
 
+MASK_HEADERS: dict[str, Any] = {
+    "ETag": {
+        "description": "The SHA-256 of the mask, in quotes; `If-None-Match` takes it.",
+        "schema": {"type": "string", "examples": [f'"{"ab" * 32}"']},
+    },
+    "Cache-Control": {
+        "description": "A mask never changes; only the caller's own cache may keep it.",
+        "schema": {"type": "string", "examples": ["private, max-age=31536000, immutable"]},
+    },
+}
+
 # How a reader of the document wants to find an operation's parts.
 OPERATION_PARTS = (
     "operationId",

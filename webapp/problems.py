@@ -128,6 +128,11 @@ UNKNOWN_PREDICTION = Problem(
     error=store.UnknownPredictionError,
     detail="there is no prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
 )
+NO_MASK = Problem(
+    name="NoMask",
+    error=errors.NoMaskError,
+    detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is queued; it has no mask yet",
+)
 UNKNOWN_ITEM = Problem(
     name="UnknownItem", error=store.UnknownItemError, detail="nothing is known of item '43' in catalog 'shop'"
 )

@@ -7,6 +7,7 @@ from torch import nn
 
 from ml.architectures.fashion_cnn import build_fashion_cnn
 from ml.architectures.fashion_embedder import build_fashion_embedder
+from ml.architectures.garment_unet import build_garment_unet
 from ml.architectures.mlp import build_mlp
 from ml.architectures.tabular_resnet import build_tabular_resnet
 from ml.architectures.torchvision_classifiers import find_classifier
@@ -19,6 +20,7 @@ Builder = Callable[[Mapping[str, Any], InputSpec, int], nn.Module]
 ARCHITECTURES: dict[str, Builder] = {
     "fashion-cnn": build_fashion_cnn,
     "fashion-embedder": build_fashion_embedder,
+    "garment-unet": build_garment_unet,
     "mlp": build_mlp,
     "tabular-resnet": build_tabular_resnet,
 }

@@ -32,7 +32,12 @@ right, so they are examples and no measure of it; `ml/bundled/fashion/MODEL_CARD
 `diamond.json` is a request about a diamond of the test part of `ml/datasets/diamonds.py`, which was sold for 2,359 US
 dollars: `torchqueue predict --model diamond-price samples/diamond.json`.
 
-The pictures are made with `python -m ml.recipes.samples`.
+The pictures of garments are made with `python -m ml.recipes.samples`.
+
+`scene-*.jpg` are for the model `garments`: 640 x 480 pixels, test garments over photographs that it was not trained on
+(see `ml/datasets/photographs/README.md`), composed by `ml/datasets/garment_scenes.py`; `scenes.json` says what each
+shows. The model finds exactly these labels, so they too are examples and no measure. Made with
+`python -m ml.recipes.scene_samples`.
 """
 
 

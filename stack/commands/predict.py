@@ -1,6 +1,7 @@
 """Ask a model about files."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import track
@@ -27,16 +28,19 @@ def predict(var_dir: Path, files: tuple[Path, ...], model: str, as_json: bool) -
     print_table(["file", "answer", "score", "ms"], [_row(file, prediction) for file, prediction in answers])
 
 
-def _row(file: Path, prediction: dict[str, object]) -> tuple[object, ...]:
+def _row(file: Path, prediction: dict[str, Any]) -> tuple[object, ...]:
     result, timings = prediction["result"], prediction["timings_ms"]
-    assert isinstance(timings, dict)
     if not isinstance(result, dict):
         return file, prediction["status"], None, timings["total"]
     return file, _sentence(result), result.get("score"), timings["total"]
 
 
-def _sentence(result: dict[str, object]) -> object:
+def _sentence(result: dict[str, Any]) -> object:
     """What a result says, in the words of its kind."""
+    if "classes" in result:
+        return ", ".join(f"{found['label']} {found['area']:.0%}" for found in result["classes"]) or "nothing"
+    if "items" in result:
+        return ", ".join(f"{found['catalog']}/{found['external_id']}" for found in result["items"]) or "nothing alike"
     if "value" not in result:
         return result.get("label")
     value, low, high = (f"{result[name]:,}" for name in ("value", "low", "high"))

@@ -337,7 +337,7 @@ def test_a_search_goes_through_the_graph(index: Index) -> None:
     index.put("1", EAST)
     connection = index.rows.connection
     [request] = embeddings.read_requests(connection, [index.ask("2")]).values()
-    statement = "EXPLAIN " + embeddings.sql.SEARCH.format(index_id=request.index_id, dimensions=2)
+    statement = "EXPLAIN " + embeddings_sql.SEARCH.format(index_id=request.index_id, dimensions=2)
 
     plan = connection.exec_driver_sql(statement, {"rows": "[]", "limit": 10}).scalars()
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ml.bundles import BUNDLED_DIRECTORY, read_bundle
+from ml.datasets.fashion_mnist import load_split
 from ml.predictor import Predictor
 from ml.spec import ModelSpec
 
@@ -111,6 +112,12 @@ def fashion() -> Predictor:
     return read_bundle(BUNDLED_DIRECTORY / "fashion").build()
 
 
+@pytest.fixture(scope="session")
+def garments() -> Predictor:
+    """The segmentation that is shipped."""
+    return read_bundle(BUNDLED_DIRECTORY / "garments").build()
+
+
 @pytest.fixture
 def tiny_fashion(tmp_path: Path) -> Path:
     """A folder with the four files of Fashion-MNIST, 48 random images in each part."""
@@ -122,6 +129,16 @@ def tiny_fashion(tmp_path: Path) -> Path:
         write_idx(directory / f"{prefix}-images-idx3-ubyte.gz", images)
         write_idx(directory / f"{prefix}-labels-idx1-ubyte.gz", targets)
     return directory
+
+
+@pytest.fixture
+def tripled_fashion(tiny_fashion: Path) -> Path:
+    """The same folder with every training image three times, so that each twelfth of them has every class."""
+    data = load_split("train", tiny_fashion)
+    images, targets = data.images[:, 0].repeat(3, 1, 1), data.targets.repeat(3)
+    write_idx(tiny_fashion / "train-images-idx3-ubyte.gz", images.numpy())
+    write_idx(tiny_fashion / "train-labels-idx1-ubyte.gz", targets.numpy())
+    return tiny_fashion
 
 
 def write_idx(path: Path, values: "np.ndarray[Any, Any]") -> None:

@@ -33,6 +33,13 @@ def test_fashion_similar_begins_with_the_body_of_fashion(tiny_fashion: Path, tmp
     assert "12 test images" in trained.card
 
 
+def test_garments_is_trained_and_written(tripled_fashion: Path, tmp_path: Path) -> None:
+    trained = train("garments", tmp_path / "out", RecipeOptions(data=tripled_fashion, epochs=1, limit=16))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert trained.metrics["train_scenes"] == 16
+    assert read_bundle(tmp_path / "out").build().spec.labels == trained.predictor.spec.labels
+
+
 def test_the_command_trains_xor(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["xor", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)])
     assert result.exit_code == 0

@@ -1,12 +1,14 @@
+from typing import Literal
+
 import pytest
 import torch
 
 from ml.datasets.xor import load_table
-from ml.errors import TrainingError
+from ml.errors import DatasetError, TrainingError
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
 from ml.spec import ModelSpec
-from ml.training import FitOptions, Progress, fit, forward_all
+from ml.training import FitOptions, Progress, fit, fit_fresh, forward_all
 
 OPTIONS = FitOptions(epochs=3, batch_size=3, peak_learning_rate=0.1)
 
@@ -76,3 +78,43 @@ def test_all_outputs_come_without_gradients(predictor: Predictor) -> None:
     outputs = forward_all(predictor, torch.zeros(1_001, 2))
     assert outputs.shape == (1_001, 1)
     assert not outputs.requires_grad
+
+
+def draw_table(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sixteen lines of the table, each at random."""
+    items, targets = load_table()
+    chosen = torch.randint(len(items), (16,), generator=generator)
+    return items[chosen], targets[chosen]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_learns_from_data_made_on_the_fly(predictor: Predictor, optimizer: Literal["sgd", "adamw"]) -> None:
+    options = FitOptions(epochs=2, batch_size=16, peak_learning_rate=0.2, optimizer=optimizer)
+    fit_fresh(predictor, draw_table, options, items=16 * 200)
+    items, targets = load_table()
+    assert predictor.metric(forward_all(predictor, items), targets) == 1
+
+
+def test_fresh_data_is_counted_in_epochs(predictor: Predictor) -> None:
+    told: list[Progress] = []
+    options = FitOptions(epochs=2, batch_size=16, peak_learning_rate=0.1)
+    fit_fresh(predictor, draw_table, options, items=33, on_progress=told.append)
+    assert [(progress.epoch, progress.step) for progress in told] == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
+
+
+def test_fresh_data_is_the_same_for_the_same_seed(vector_spec: ModelSpec) -> None:
+    trained = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        predictor = build_untrained(vector_spec, "cpu")
+        fit_fresh(predictor, draw_table, OPTIONS, items=9)
+        trained.append(torch.nn.utils.parameters_to_vector(predictor.module.parameters()))
+    assert torch.equal(*trained)
+
+
+def test_data_that_cannot_be_made_ends_the_training(predictor: Predictor) -> None:
+    def fail(_generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        raise DatasetError("no data")
+
+    with pytest.raises(DatasetError):
+        fit_fresh(predictor, fail, OPTIONS, items=9)

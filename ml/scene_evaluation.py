@@ -1,0 +1,113 @@
+"""``python -m ml.scene_evaluation``: how well a model finds garments in scenes that it was not trained on.
+
+Every scene goes through the same decoding that serves requests.
+
+Shapes: B scenes, S side of a scene.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ml.bundles import BUNDLED_DIRECTORY, read_bundle
+from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY
+from ml.datasets.garment_scenes import SceneComposer, build_composer
+from ml.errors import InvalidInputError, MLError
+from ml.predictor import Predictor
+from ml.segmentation import count_confusion, iou_by_label, mean_iou
+
+EVALUATION_SCENES = 1_000
+"""Enough to know the mean to about half a percent."""
+
+EVALUATION_SEED = 20_000
+
+JPEG_QUALITY = 90
+
+BATCH = 50
+"""Scenes composed and answered at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneEvaluation:
+    """Intersection over union, 0..1: its mean over the garment labels without the background, and each label's own."""
+
+    scenes: int
+    mean_iou: float
+    by_label: dict[str, float]
+
+
+def evaluate_scenes(
+    predictor: Predictor, composer: SceneComposer, count: int = EVALUATION_SCENES, seed: int = EVALUATION_SEED
+) -> SceneEvaluation:
+    """Compose square scenes, encode each as a JPEG file, send it the way of a request, and compare every pixel.
+
+    Args:
+        predictor: A segmentation with the labels of the scenes.
+        composer: Makes scenes of the side that the network sees.
+        count: How many.
+        seed: The same seed gives the same scenes.
+
+    Raises:
+        InvalidInputError: An encoded scene was refused.
+    """
+    labels = predictor.spec.labels
+    generator = torch.Generator().manual_seed(seed)
+    confusion = torch.zeros(len(labels), len(labels), dtype=torch.int64)
+    for start in range(0, count, BATCH):
+        scenes = composer.compose(min(BATCH, count - start), generator)
+        confusion += count_confusion(_answer(predictor, scenes.images), scenes.masks, len(labels))
+    by_label = dict(zip(labels, iou_by_label(confusion).tolist(), strict=True))
+    return SceneEvaluation(count, mean_iou(confusion), by_label)
+
+
+def encode_scene(image: Tensor, quality: int = JPEG_QUALITY) -> bytes:
+    """``[3, H, W]`` uint8 RGB as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _answer(predictor: Predictor, images: Tensor) -> Tensor:
+    """Label indices ``[B, S, S]`` int64."""
+    decoded = predictor.decode_batch([encode_scene(image) for image in images])
+    refused = [item for item in decoded if isinstance(item, InvalidInputError)]
+    if refused:
+        raise refused[0]
+    items = torch.stack([item for item in decoded if isinstance(item, Tensor)])
+    with torch.inference_mode():
+        return predictor.forward(items)[:, :, : items.shape[3]].argmax(dim=1).cpu()
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), default=BUNDLED_DIRECTORY / "garments", show_default=True)
+@click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, show_default=True)
+@click.option("--scenes", type=click.IntRange(min=1), default=EVALUATION_SCENES, show_default=True)
+@click.option("--seed", type=int, default=EVALUATION_SEED, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(model: Path, data: Path, scenes: int, seed: int, as_json: bool) -> None:
+    """Print the intersection over union of the garments model on scenes of test garments and unseen photographs."""
+    try:
+        result = evaluate_scenes(read_bundle(model).build(), build_composer("test", data), scenes, seed)
+    except MLError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(asdict(result)))
+        return
+    table = Table(title=f"garments: {result.scenes:,} held-out scenes", show_footer=True)
+    table.add_column("label", footer="mean without background")
+    table.add_column("IoU", footer=f"{result.mean_iou:.3f}", justify="right")
+    for label, iou in result.by_label.items():
+        table.add_row(label, f"{iou:.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
