@@ -11,7 +11,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError
 
 from schemas.enums import IndexAction
-from store import embeddings, ledger
+from store import embeddings, embeddings_sql, ledger
 from store.database import open_session
 from store.embeddings import Computed, Query
 from store.errors import UnknownItemError
