@@ -8,7 +8,7 @@ Postgres' `now()`. A trigger in the database refuses illegal edges, whatever cod
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -64,6 +64,23 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRule:
+    """What a slower device leaves to faster ones, of the model version with the id `version`.
+
+    Attributes:
+        version: Its id.
+        skip: So many of its most urgent rows are not claimed.
+        patience: Seconds; once the most urgent has waited so long, none is left.
+        most: Rows in one claim.
+    """
+
+    version: int
+    skip: int
+    patience: float
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What a worker has to say of a claim: a result, or an error code with a sentence."""
 
@@ -105,12 +122,25 @@ def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, da
     return {row.id: row.created_at for row in statement.run(connection, rows=_dump(rows))}
 
 
-def claim(connection: Connection, *, worker_id: int, device: str, limit: int) -> list[Claim]:
-    """Take up to `limit` rows of one model version: the version of the most urgent row of all.
+def claim(
+    connection: Connection, *, worker_id: int, device: str, limit: int, rules: Sequence[ClaimRule] = ()
+) -> list[Claim]:
+    """Take up to `limit` rows of one model version: the version of the most urgent row that this worker may take.
 
     Cancelled rows and rows past their deadline are skipped. A row that was in a crash is taken alone.
+
+    Args:
+        connection: To write with.
+        worker_id: The life that will hold them.
+        device: Written into the rows.
+        limit: Most rows.
+        rules: For the versions in which other devices are faster, which rows are left to them.
     """
-    found = sql.CLAIM.run(connection, worker=worker_id, device=device, limit=limit, budget=ATTEMPT_BUDGET_S)
+    parameters = {"worker": worker_id, "device": device, "limit": limit, "budget": ATTEMPT_BUDGET_S}
+    if rules:
+        found = sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
+    else:
+        found = sql.CLAIM.run(connection, **parameters)
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(
@@ -229,6 +259,7 @@ def _finished(found: Iterable[Row[Any]]) -> list[Finished]:
                 decode_ms=row.decode_ms,
                 compute_ms=row.compute_ms,
                 device=row.device,
+                worker_id=row.worker_id,
             ),
         )
         for row in found

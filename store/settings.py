@@ -8,6 +8,7 @@ from typing import Self
 
 from environs import Env, EnvError, ValidationError
 
+from schemas.enums import BalancerPolicy
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
@@ -26,6 +27,7 @@ class Settings:
         max_pixels: Largest accepted picture, width times height.
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Requests that one web process answers at once.
+        balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
@@ -41,6 +43,7 @@ class Settings:
     max_pixels: int = 25_000_000
     retention_days: int = 90
     web_threads: int = 64
+    balancer: BalancerPolicy = BalancerPolicy.LEARNED
     metrics_public: bool = False
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
@@ -71,6 +74,7 @@ class Settings:
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
+                balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
@@ -79,6 +83,11 @@ class Settings:
             )
         except EnvError as error:
             raise SettingsError(f"{error}; `torchqueue up` sets it, docs/operations.md explains it") from error
+
+
+def _check_balancer(name: str) -> None:
+    if name not in list(BalancerPolicy):
+        raise ValidationError(f"{name!r} is no balancer; use {', '.join(BalancerPolicy)}")
 
 
 def _check_level(name: str) -> None:

@@ -21,6 +21,7 @@ from store.replies import publish
 from tasks.errors import ModelUnavailableError
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.pace import Pace
 
 log = structlog.get_logger()
 
@@ -45,6 +46,8 @@ class Batch:
     kind: str
     decoded: list[Any]
     decode_ms: float
+    taken_at: float
+    """Of `time.monotonic`: when it was claimed, or when its version was loaded where that was later."""
 
 
 class Intake:
@@ -59,6 +62,7 @@ class Intake:
         replies: Where predictions that cannot be tried again are published.
         device: Written into the rows.
         fail: Stores outcomes of rows that never reach the device.
+        pace: Tells which rows are left to faster devices.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Intake:
         replies: redis.Redis,
         device: str,
         fail: Callable[[Sequence[Outcome]], None],
+        pace: Pace,
     ) -> None:
         self._engine = engine
         self._loader = loader
@@ -81,18 +86,28 @@ class Intake:
         self._replies = replies
         self._device = device
         self._fail = fail
+        self._pace = pace
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
 
-    def take(self) -> Batch | None:
-        """Claim and decode the next batch. None: nothing waits, or our lease is in doubt."""
+    def take(self, *, probe: bool = False) -> Batch | None:
+        """Claim and decode the next batch. None: nothing waits for us, or our lease is in doubt.
+
+        Args:
+            probe: Take one row, also where faster devices would finish it sooner.
+        """
         while self._life.is_valid():
+            taken_at = time.monotonic()
             with self._connection.use() as connection:
                 claims = ledger.claim(
-                    connection, worker_id=self._life.worker_id, device=self._device, limit=CLAIM_LIMIT
+                    connection,
+                    worker_id=self._life.worker_id,
+                    device=self._device,
+                    limit=1 if probe else CLAIM_LIMIT,
+                    rules=() if probe else self._pace.rules,
                 )
             if not claims:
                 return None
-            batch = self._prepare_or_release(claims)
+            batch = self._prepare_or_release(claims, taken_at)
             if batch is not None:
                 return batch
         return None
@@ -108,9 +123,9 @@ class Intake:
             released = ledger.release(connection, claims, delay_s=TRANSIENT_DELAY_S, keep_attempt=False)
         publish(self._replies, released.finished)
 
-    def _prepare_or_release(self, claims: Sequence[Claim]) -> Batch | None:
+    def _prepare_or_release(self, claims: Sequence[Claim], taken_at: float) -> Batch | None:
         try:
-            return self._prepare(claims)
+            return self._prepare(claims, taken_at)
         except ModelUnavailableError as error:
             log.warning("model_unavailable", error=str(error), count=len(claims))
             self._fail([_failure(claim, ErrorCode.MODEL_UNAVAILABLE, str(error)) for claim in claims])
@@ -123,8 +138,11 @@ class Intake:
             raise
         return None
 
-    def _prepare(self, claims: Sequence[Claim]) -> Batch:
+    def _prepare(self, claims: Sequence[Claim], taken_at: float) -> Batch:
+        claimed_at = time.monotonic()
         version = self._loader.ensure(claims[0].model_version_id)
+        # What loading took is known by itself, and is not part of what a batch costs.
+        taken_at += time.monotonic() - claimed_at
         key = (version.model, version.number)
         started = time.perf_counter()
         payloads = self._fetch(claims)
@@ -139,7 +157,7 @@ class Intake:
             claims = [claim for claim in claims if claim.id not in gone]
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
         decoded = self._engine.decode(key, payloads)
-        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS)
+        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS, taken_at)
 
     def _fetch(self, claims: Sequence[Claim]) -> list[Any]:
         if all(claim.input_sha256 is None for claim in claims):

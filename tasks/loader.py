@@ -1,5 +1,7 @@
 """Brings model versions from the registry and the object store onto the device."""
 
+import time
+
 from sqlalchemy import Engine as Database
 
 from ml.engine import Engine
@@ -10,15 +12,24 @@ from store.errors import ObjectMissingError
 from store.models import ServedVersion, get_version_by_id, list_models, served
 from store.objects import ObjectStore
 from tasks.errors import ModelUnavailableError
+from tasks.pace import RateBook
 
 
 class ModelLoader:
-    """Loads a version into the engine the first time that a row asks for it."""
+    """Loads a version into the engine the first time that a row asks for it.
 
-    def __init__(self, engine: Engine, database: Database, objects: ObjectStore) -> None:
+    Args:
+        engine: Holds what was loaded.
+        database: Where versions are registered.
+        objects: Where their weights are.
+        book: Told how long each took to load.
+    """
+
+    def __init__(self, engine: Engine, database: Database, objects: ObjectStore, book: RateBook | None = None) -> None:
         self._engine = engine
         self._database = database
         self._objects = objects
+        self._book = book or RateBook()
         self._versions: dict[int, ServedVersion] = {}
 
     def ensure(self, model_version_id: int) -> ServedVersion:
@@ -29,10 +40,12 @@ class ModelLoader:
         """
         version = self._versions.get(model_version_id)
         if version is None:
+            began_at = time.monotonic()
             with open_session(self._database) as session:
                 version = served(get_version_by_id(session, model_version_id))
             self._load(version)
             self._versions[model_version_id] = version
+            self._book.note_load(f"{version.model}/{version.number}", time.monotonic() - began_at)
         return version
 
     def preload_champions(self) -> list[str]:

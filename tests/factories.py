@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,9 +136,12 @@ class Rows:
             self._worker_id = self.worker()
         return self._worker_id
 
-    def claim(self, limit: int = 100, worker_id: int | None = None) -> list[Claim]:
+    def claim(
+        self, limit: int = 100, worker_id: int | None = None, rules: Sequence[ledger.ClaimRule] = ()
+    ) -> list[Claim]:
         """Claim a batch."""
-        return ledger.claim(self.connection, worker_id=worker_id or self.worker_id, device="cpu:0", limit=limit)
+        worker_id = worker_id or self.worker_id
+        return ledger.claim(self.connection, worker_id=worker_id, device="cpu:0", limit=limit, rules=rules)
 
     def claim_one(self, **changes: Any) -> Claim:
         """Submit one row and claim it."""
