@@ -54,13 +54,17 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A row that this worker now holds, under a fence that no later claim shares."""
+    """A row that this worker now holds, under a fence that no later claim shares.
+
+    `waited_s` is the time since it could have been claimed.
+    """
 
     id: UUID
     fence: int
     model_version_id: int
     input: Any | None
     input_sha256: str | None
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +153,7 @@ def claim(
             model_version_id=row.model_version_id,
             input=row.input,
             input_sha256=row.input_sha256,
+            waited_s=row.waited_s,
         )
         for row in rows
     ]

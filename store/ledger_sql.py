@@ -78,7 +78,8 @@ CLAIM = PreparedStatement(
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
     FROM batch WHERE p.id = batch.id
-    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
+    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order,
+        CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s
 """,
 )
 
@@ -125,7 +126,8 @@ CLAIM_BEHIND = PreparedStatement(
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
     FROM batch WHERE p.id = batch.id
-    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
+    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order,
+        CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s
 """,
 )
 

@@ -102,9 +102,10 @@ class Intake:
                     connection,
                     worker_id=self._life.worker_id,
                     device=self._device,
-                    limit=1 if probe else CLAIM_LIMIT,
+                    limit=1 if probe else min(CLAIM_LIMIT, self._pace.limit),
                     rules=() if probe else self._pace.rules,
                 )
+            self._pace.note_claim(len(claims), claims[0].waited_s if claims else 0.0)
             if not claims:
                 return None
             batch = self._prepare_or_release(claims, taken_at)

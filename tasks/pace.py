@@ -4,17 +4,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from store.ledger import ClaimRule
-from store.rates import UNKNOWN_LOAD_S, Rate, Rates, rows_left_to
+from store.rates import SIMILAR, UNBOUNDED, UNKNOWN_LOAD_S, Rate, Rates, rows_left_to
 
 #: Measurements are remembered for so long, and for ten batches at least.
 MEMORY_S = 1.0
 LEAST_BATCHES = 10
 
-#: A slower device claims no more rows at once than it finishes in so many times the time of one.
-HOLD = 2.0
+#: Claims do not grow beyond this.
+LARGE_CLAIM = 256
+
+#: The time over which it is counted how much a device does.
+FLOW_S = 2.0
 
 #: Rows that waited so many times what they take here are claimed whoever is thought to be faster: that one may be gone.
 PATIENCE = 3.0
@@ -22,9 +25,6 @@ LEAST_PATIENCE_S = 0.1
 
 #: Variance of the batch size below which nothing can be said about what an item adds.
 LEAST_VARIANCE = 0.05
-
-#: A bound that no batch reaches.
-UNBOUNDED = 1_000_000
 
 
 class Regression:
@@ -35,11 +35,12 @@ class Regression:
     """
 
     def __init__(self) -> None:
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._weight = self._n = self._t = self._nn = self._nt = self._flow = 0.0
         self.noted_at = -math.inf
 
     def note(self, count: int, seconds: float, now: float) -> None:
         """Learn from a batch."""
+        self._flow = self.per_second(now) + count / FLOW_S
         keep = math.exp(-min(now - self.noted_at, MEMORY_S / LEAST_BATCHES) / MEMORY_S)
         self.noted_at = now
         self._weight = keep * self._weight + 1.0
@@ -47,6 +48,10 @@ class Regression:
         self._t = keep * self._t + seconds
         self._nn = keep * self._nn + count * count
         self._nt = keep * self._nt + count * seconds
+
+    def per_second(self, now: float) -> float:
+        """Return how many items a second were done lately."""
+        return self._flow * math.exp(-(now - self.noted_at) / FLOW_S)
 
     def line(self) -> tuple[float, float]:
         """Return what a batch costs and what each item adds, in seconds, neither below zero."""
@@ -95,7 +100,8 @@ class RateBook:
     def _rate(self, version: str, line: Regression, now: float) -> Rate:
         fixed_s, item_s = line.line()
         load_s = self._loads.get(version, UNKNOWN_LOAD_S)
-        return Rate(fixed_s=fixed_s, item_s=item_s, load_s=load_s, age_s=now - line.noted_at)
+        rate = Rate(fixed_s=fixed_s, item_s=item_s, load_s=load_s, age_s=now - line.noted_at)
+        return replace(rate, used=line.per_second(now) / rate.per_second)
 
 
 class Pace:
@@ -111,6 +117,30 @@ class Pace:
         self.paced = paced
         #: Replaced as a whole by the heartbeat's thread, read by the claiming one.
         self.rules: Sequence[ClaimRule] = ()
+        self._share = UNBOUNDED
+        self._limit = 0
+        self._lone_s = 0.0
+
+    def follow(self, rules: Sequence[ClaimRule], share: int) -> None:
+        """Claim by these from now on; see `claim_rules` and `fair_share`."""
+        self.rules, self._share = rules, share
+        self._lone_s = max((rate.one_s for rate in self.book.rates().values()), default=0.0)
+
+    @property
+    def limit(self) -> int:
+        """Most rows of the next claim: a fair share where equals may be asleep, more while the queue fills it."""
+        return max(self._limit, self._share)
+
+    def note_claim(self, count: int, waited_s: float) -> None:
+        """A claim brought so many rows, the first of which had waited for so long.
+
+        Where rows have to wait though all take few, larger batches are worth more than equal shares: the next may be
+        twice as large, until batches are as large as the load asks for.
+        """
+        if count >= self.limit and waited_s > self._lone_s:
+            self._limit = min(2 * self.limit, LARGE_CLAIM)
+        else:
+            self._limit //= 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,23 @@ def claim_rules(held: frozenset[str], own: Rates, peers: Sequence[Peer], ids: Ma
     return [rule for _, rule in found if rule is not None]
 
 
+def fair_share(held: frozenset[str], own: Rates, peers: Sequence[Peer]) -> int:
+    """Return how many rows this device takes at first where others are as fast: the rest may start there at once.
+
+    Returns:
+        Rows; beyond any batch where nobody is as fast, or where a batch takes hardly longer than a lone row.
+    """
+    shared = [
+        own[version]
+        for version in held & own.keys()
+        if any(
+            version in peer.held and version in peer.rates and peer.rates[version].one_s <= own[version].one_s * SIMILAR
+            for peer in peers
+        )
+    ]
+    return min((rate.few for rate in shared), default=UNBOUNDED)
+
+
 def _rule(version: str, version_id: int, held: frozenset[str], own: Rates, peers: Sequence[Peer]) -> ClaimRule | None:
     holding = [peer.rates[version] for peer in peers if version in peer.held and version in peer.rates]
     if not holding or (version in held and version not in own):
@@ -144,9 +191,8 @@ def _rule(version: str, version_id: int, held: frozenset[str], own: Rates, peers
     # A version that never ran here is thought to run as it does elsewhere, after it was loaded.
     mine = own.get(version) or max(holding, key=lambda rate: rate.one_s)
     own_s = mine.one_s + (0.0 if version in held else mine.load_s)
-    skip = rows_left_to([(rate.one_s, rate.per_second) for rate in holding], own_s)
+    skip = rows_left_to([(rate.one_s, rate.spare_per_second) for rate in holding], own_s)
     if skip == 0:
         return None
-    most = UNBOUNDED if mine.item_s <= 0 else int((HOLD * mine.one_s - mine.fixed_s) / mine.item_s)
     patience_s = max(LEAST_PATIENCE_S, PATIENCE * own_s)
-    return ClaimRule(version=version_id, skip=skip, patience=patience_s, most=max(1, min(most, UNBOUNDED)))
+    return ClaimRule(version=version_id, skip=skip, patience=patience_s, most=mine.few)

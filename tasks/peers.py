@@ -8,7 +8,7 @@ from sqlalchemy import Engine as Database
 from store.database import open_session
 from store.rates import load_rates
 from store.workers import live_peers, version_ids
-from tasks.pace import Pace, Peer, claim_rules
+from tasks.pace import Pace, Peer, claim_rules, fair_share
 
 #: Reading one worker's row costs so much of the time between two reads at most: a thousand workers are read every ten
 #: seconds rather than with each heartbeat.
@@ -42,5 +42,6 @@ class PeerDirectory:
             peers = [Peer(frozenset(each.models), load_rates(each.rates)) for each in live_peers(session, worker_id)]
             held = frozenset(self._held())
             ids = version_ids(session, held.union(*(peer.held for peer in peers))) if peers else {}
-        self._pace.rules = claim_rules(held, self._pace.book.rates(), peers, ids)
+        own = self._pace.book.rates()
+        self._pace.follow(claim_rules(held, own, peers, ids), fair_share(held, own, peers))
         self._next_at = time.monotonic() + PAUSE_A_PEER_S * len(peers)

@@ -12,18 +12,15 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from schemas.names import QueueName
-from store.rates import UNKNOWN_LOAD_S, Rates
+from store.rates import LARGE_BATCH, UNKNOWN_LOAD_S, Rates
 
 #: A worker that was rung and let nothing be heard is given up for now after this, or after `PATIENCE` times what it
 #: should take at most, whichever is longer.
 SILENCE_S = 0.25
 PATIENCE = 3.0
 
-#: Rows that one ring is for; for more, a second worker is rung.
+#: Most rows that one ring is for.
 TAKEN_AT_ONCE = 32
-
-#: The largest batch that a silent worker is thought to be busy with.
-LARGE_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +39,12 @@ class Ring:
 
     Attributes:
         queue: Its own queue.
+        rows: How many of the rows it is thought to take at once.
         probe: Whether it takes one row whoever is faster, to see how it does.
     """
 
     queue: str
+    rows: int = TAKEN_AT_ONCE
     probe: bool = False
 
 

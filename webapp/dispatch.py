@@ -23,7 +23,7 @@ from store import ledger
 from store.database import HeldConnection
 from tasks.doorbell import Doorbell
 from webapp.backlog import Backlog
-from webapp.balancer import TAKEN_AT_ONCE, Balancer, Ring
+from webapp.balancer import Balancer, Ring
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.tickets import Ticket
 
@@ -152,7 +152,7 @@ class Dispatcher:
                 self._send(ring, version)
 
     def _send(self, ring: Ring, version: tuple[str, int]) -> None:
-        ids = self._backlog.hand_over(ring.queue, version, 1 if ring.probe else TAKEN_AT_ONCE)
+        ids = self._backlog.hand_over(ring.queue, version, ring.rows)
         message = RunPredictions(model=version[0], version=version[1], prediction_ids=ids, probe=ring.probe)
         if not self._doorbell.ring(ring.queue, message):
             # The rows are found without us, by the worker's safety poll and the sweeper.

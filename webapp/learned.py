@@ -65,11 +65,20 @@ class _Suspension:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A worker as it would serve one version. `one_s` is what a lone row would take, loading included."""
+    """A worker as it would serve one version. Seconds, and rows a second.
+
+    Attributes:
+        one_s: What a lone row would take, loading included.
+        spare: What it could do beyond what it does.
+        few: How many rows it takes at once while others may take the rest.
+        age_s: How old the measurement is.
+    """
+
 
     queue: str
     one_s: float
-    per_second: float
+    spare: float
+    few: int
     age_s: float
 
 
@@ -100,33 +109,34 @@ class LearnedBalancer(Balancer):
         rings = []
         doubted = self._doubted(usable, now)
         if doubted is not None:
-            rings.append(Ring(doubted, probe=True))
+            rings.append(Ring(doubted, 1, probe=True))
             waiting -= 1
-        rings += [Ring(queue) for queue in self._worth_waking(usable, waiting, waited_s, now)]
+        woken = self._worth_waking(usable, waiting, waited_s, now)
+        rings += [Ring(each.queue, min(each.few, TAKEN_AT_ONCE)) for each in woken]
         self._probes = min(SAVED_PROBES, self._probes + DOUBTING_SHARE)
         # Last, so that the rows are in the hands of those that can be relied upon.
         return rings + spare
 
-    def _worth_waking(self, usable: list[_Candidate], waiting: int, waited_s: float, now: float) -> Iterator[str]:
+    def _worth_waking(self, usable: list[_Candidate], waiting: int, waited_s: float, now: float) -> Iterator[_Candidate]:
         """Go through the workers, the fastest first, until those that are awake would be there before the next."""
         awake: list[tuple[float, float]] = []
         asleep: list[_Candidate] = []
         for each in usable:
             if each.queue in self._rung_at:
-                awake.append((each.one_s, each.per_second))
+                awake.append((each.one_s, each.spare))
             elif not awake or self._rests.get(each.queue, (0.0, 0.0))[1] <= now:
                 asleep.append(each)
-                if len(asleep) >= DRAWN_FROM + waiting // TAKEN_AT_ONCE:
+                if len(asleep) >= DRAWN_FROM + waiting:
                     break
         while asleep and waiting > 0:
             chosen = self._draw(asleep)
             overdue = waited_s > max(LEAST_OVERDUE_S, OVERDUE * chosen.one_s)
             if waiting <= rows_left_to(awake, chosen.one_s) and not overdue:
                 return
-            yield chosen.queue
+            yield chosen
             asleep.remove(chosen)
-            awake.append((chosen.one_s, chosen.per_second))
-            waiting -= TAKEN_AT_ONCE
+            awake.append((chosen.one_s, chosen.spare))
+            waiting -= chosen.few
 
     def _draw(self, asleep: list[_Candidate]) -> _Candidate:
         """Draw one of those that are as good as the best."""
@@ -158,7 +168,7 @@ class LearnedBalancer(Balancer):
             suspension = self._suspended[queue]
             suspension.pause_s = min(2 * suspension.pause_s, LONGEST_PROBE_S)
             suspension.probe_at = now + suspension.pause_s
-        return [Ring(queue, probe=True) for queue in due[:1]]
+        return [Ring(queue, 1, probe=True) for queue in due[:1]]
 
     def _best_suspended(self, order: list[_Candidate]) -> str:
         asleep = [each.queue for each in order if each.queue not in self._rung_at]
@@ -224,7 +234,7 @@ def _order(version: str, workers: Sequence[WorkerView]) -> list[_Candidate]:
     for worker in workers:
         rate = worker.rates.get(version, unknown)
         one_s = rate.one_s if version in worker.held else rate.one_s + load_s
-        candidates.append(_Candidate(worker.queue, one_s, rate.per_second, rate.age_s))
+        candidates.append(_Candidate(worker.queue, one_s, rate.spare_per_second, rate.few, rate.age_s))
     return sorted(candidates, key=lambda each: (each.one_s, each.queue))
 
 
