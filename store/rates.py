@@ -109,11 +109,12 @@ def load_rates(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
 def rows_left_to(faster: Iterable[tuple[float, float]], own_s: float) -> int:
     """Count the most urgent rows that are better left to faster devices than claimed by this one.
 
-    It is a threshold as in Lin and Kumar, "Optimal control of a queueing system with two heterogeneous servers" (1984).
-    With k rows ahead, a row that is left waits k / R for faster devices that do R rows a second. Were that all, everybody
-    would come to wait as long as the slowest device takes (measured: three times as long as need be at 80 % load). But a
-    row that is left also delays all that come until the queue is empty again, which takes k / (R - L) while L arrive
-    a second. So what counts is what the faster devices have to spare: nothing is left to them when they are fully used.
+    It is a threshold as in Lin and Kumar, "Optimal control of a queueing system with two heterogeneous servers", 1984.
+    With k rows ahead, a row that is left waits k / R for faster devices that do R rows a second. Were that all,
+    everybody would come to wait as long as the slowest device takes (simulated: three times as long as need be at 80 %
+    load). But a row that is left also delays all that come until the queue is empty again, which takes k / (R - L)
+    while L arrive a second. So what counts is what the faster devices have to spare: nothing is left to them when
+    they are fully used.
 
     Args:
         faster: Seconds for one row, and rows a second to spare, of each device that may be faster.

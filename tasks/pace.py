@@ -19,9 +19,9 @@ LARGE_CLAIM = 256
 #: The time over which it is counted how much a device does.
 FLOW_S = 2.0
 
-#: Rows that waited so many times what they take here are claimed whoever is thought to be faster: that one may be gone.
-PATIENCE = 3.0
-LEAST_PATIENCE_S = 0.1
+#: A row that waited as long as it takes here, and for this long, is claimed whoever is thought to be faster: that one
+#: may be gone.
+LEAST_PATIENCE_S = 0.05
 
 #: Variance of the batch size below which nothing can be said about what an item adds.
 LEAST_VARIANCE = 0.05
@@ -194,5 +194,5 @@ def _rule(version: str, version_id: int, held: frozenset[str], own: Rates, peers
     skip = rows_left_to([(rate.one_s, rate.spare_per_second) for rate in holding], own_s)
     if skip == 0:
         return None
-    patience_s = max(LEAST_PATIENCE_S, PATIENCE * own_s)
+    patience_s = max(LEAST_PATIENCE_S, own_s)
     return ClaimRule(version=version_id, skip=skip, patience=patience_s, most=mine.few)

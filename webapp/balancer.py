@@ -40,7 +40,7 @@ class Ring:
     Attributes:
         queue: Its own queue.
         rows: How many of the rows it is thought to take at once.
-        probe: Whether it takes one row whoever is faster, to see how it does.
+        probe: Whether it begins with one row whoever is thought to be faster.
     """
 
     queue: str
@@ -134,7 +134,7 @@ class Balancer:
 
     def _silence_s(self, queue: str) -> float:
         rates = self._workers[queue].rates.values()
-        return max([SILENCE_S, *(PATIENCE * rate.batch_s(LARGE_BATCH) for rate in rates)])
+        return max([SILENCE_S, *(PATIENCE * rate.batch_s(min(rate.few, LARGE_BATCH)) for rate in rates)])
 
     def _load_s(self, queue: str, version: str) -> float:
         worker = self._workers[queue]

@@ -36,7 +36,7 @@ GROUP_LIMIT = 256
 WORKER_FAULTS = frozenset({ErrorCode.INTERNAL, ErrorCode.OUT_OF_MEMORY, ErrorCode.MODEL_UNAVAILABLE})
 
 # While rows wait for a doorbell, the submitter looks at the clock this often.
-TICK_S = 0.1
+TICK_S = 0.05
 
 
 class Dispatcher:

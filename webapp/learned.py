@@ -43,9 +43,8 @@ DOUBT_EVERY_S = 0.25
 DOUBTING_SHARE = 0.01
 SAVED_PROBES = 2.0
 
-#: Rows that wait so many times what a slower worker would take are worth waking it, whoever is awake.
-OVERDUE = 3.0
-LEAST_OVERDUE_S = 0.1
+#: A row that waited as long as it takes on a slower worker, and for this long, is worth waking it, whoever is awake.
+LEAST_OVERDUE_S = 0.05
 
 
 @dataclass(slots=True)
@@ -73,7 +72,6 @@ class _Candidate:
         few: How many rows it takes at once while others may take the rest.
         age_s: How old the measurement is.
     """
-
 
     queue: str
     one_s: float
@@ -112,25 +110,29 @@ class LearnedBalancer(Balancer):
             rings.append(Ring(doubted, 1, probe=True))
             waiting -= 1
         woken = self._worth_waking(usable, waiting, waited_s, now)
-        rings += [Ring(each.queue, min(each.few, TAKEN_AT_ONCE)) for each in woken]
+        # Others may still count on those that are suspended, and would leave the rows to them.
+        anyway = bool(self._suspended)
+        rings += [Ring(each.queue, min(each.few, TAKEN_AT_ONCE), probe=anyway) for each in woken]
         self._probes = min(SAVED_PROBES, self._probes + DOUBTING_SHARE)
         # Last, so that the rows are in the hands of those that can be relied upon.
         return rings + spare
 
-    def _worth_waking(self, usable: list[_Candidate], waiting: int, waited_s: float, now: float) -> Iterator[_Candidate]:
+    def _worth_waking(
+        self, usable: list[_Candidate], waiting: int, waited_s: float, now: float
+    ) -> Iterator[_Candidate]:
         """Go through the workers, the fastest first, until those that are awake would be there before the next."""
         awake: list[tuple[float, float]] = []
         asleep: list[_Candidate] = []
         for each in usable:
             if each.queue in self._rung_at:
                 awake.append((each.one_s, each.spare))
-            elif not awake or self._rests.get(each.queue, (0.0, 0.0))[1] <= now:
+            elif not self._rung_at or self._rests.get(each.queue, (0.0, 0.0))[1] <= now:
                 asleep.append(each)
                 if len(asleep) >= DRAWN_FROM + waiting:
                     break
         while asleep and waiting > 0:
             chosen = self._draw(asleep)
-            overdue = waited_s > max(LEAST_OVERDUE_S, OVERDUE * chosen.one_s)
+            overdue = waited_s > max(LEAST_OVERDUE_S, chosen.one_s)
             if waiting <= rows_left_to(awake, chosen.one_s) and not overdue:
                 return
             yield chosen
