@@ -45,7 +45,7 @@ class Answers:
 
     sent_at: list[float] = field(default_factory=list)
     took_s: list[float] = field(default_factory=list)
-    errors: int = 0
+    errors: list[str] = field(default_factory=list)
 
     def rank_ms(self, share: float) -> float:
         """Return a quantile of the latencies."""
@@ -102,12 +102,13 @@ def ask(stack: RunningStack, rate: float, seconds: float, during: Callable[[], N
     def send(client: httpx.Client, at: float) -> None:
         time.sleep(max(0.0, at - time.monotonic()))
         response = client.post("/v1/models/xor/predictions", json={"input": [0, 1]}, headers={"Prefer": "wait=30"})
-        done = response.json().get("status") == "succeeded"
+        body = response.json()
         with lock:
             # From when it was due, so that a client that is held up by a slow answer does not hide the wait.
             answers.sent_at.append(at)
             answers.took_s.append(time.monotonic() - at)
-            answers.errors += not done
+            if body.get("status") != "succeeded":
+                answers.errors.append(f"{response.status_code} {body.get('error') or body.get('title', '')}")
 
     headers = {"Authorization": f"Bearer {stack.admin_key}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60.0) as client, ThreadPoolExecutor(CLIENTS) as pool:
@@ -193,7 +194,7 @@ def main(workers: int, rate: float, seconds: float, policies: Sequence[str]) -> 
             f"{answers.rank_ms(0.99):.0f} ms",
             f"{1000 * sum(answers.took_s) / len(answers.took_s):.0f} ms",
             f"{len(answers.took_s) / phase.seconds:.0f} /s",
-            f"{answers.errors}",
+            f"{len(answers.errors)} {answers.errors[0] if answers.errors else ''}",
             phase.note,
         )
     Console(width=130).print(table)

@@ -173,15 +173,15 @@ def fair_share(held: frozenset[str], own: Rates, peers: Sequence[Peer]) -> int:
     Returns:
         Rows; beyond any batch where nobody is as fast, or where a batch takes hardly longer than a lone row.
     """
-    shared = [
-        own[version]
-        for version in held & own.keys()
-        if any(
-            version in peer.held and version in peer.rates and peer.rates[version].one_s <= own[version].one_s * SIMILAR
-            for peer in peers
-        )
-    ]
-    return min((rate.few for rate in shared), default=UNBOUNDED)
+    shared = [version for version in held if any(_is_equal(version, own, peer) for peer in peers)]
+    return min((own[version].few if version in own else 1 for version in shared), default=UNBOUNDED)
+
+
+def _is_equal(version: str, own: Rates, peer: Peer) -> bool:
+    """Tell whether a peer might as well take rows of a version: it does until both were measured."""
+    if version not in peer.held or version not in own or version not in peer.rates:
+        return version in peer.held
+    return peer.rates[version].one_s <= own[version].one_s * SIMILAR
 
 
 def _rule(version: str, version_id: int, held: frozenset[str], own: Rates, peers: Sequence[Peer]) -> ClaimRule | None:

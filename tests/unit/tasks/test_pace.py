@@ -135,6 +135,10 @@ def test_equals_take_few_rows_at_once() -> None:
     assert fair_share(HELD, {VERSION: FAST}, [Peer(HELD, {VERSION: FAST})]) == 1
 
 
+def test_before_anything_was_measured_all_count_as_equals() -> None:
+    assert fair_share(HELD, {}, [Peer(HELD, {})]) == 1
+
+
 def test_a_device_without_equals_takes_all_there_is() -> None:
     assert fair_share(HELD, {VERSION: FAST}, [Peer(HELD, {VERSION: SLOW})]) == UNBOUNDED
 
