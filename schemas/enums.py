@@ -80,3 +80,11 @@ class ErrorCode(StrEnum):
     INPUT_MISSING = "input_missing"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     WORKER_CRASH = "worker_crash"
+
+
+class BalancerPolicy(StrEnum):
+    """How the worker is chosen that is rung; the values of `TORCHQUEUE_BALANCER`."""
+
+    LEARNED = "learned"
+    ROUND_ROBIN = "round-robin"
+    RANDOM = "random"

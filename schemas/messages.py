@@ -8,11 +8,15 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPredictions:
-    """The doorbell: rows wait for this model version. The ids are for the reader; the worker claims from Postgres."""
+    """The doorbell: rows wait for this model version. The ids are for the reader; the worker claims from Postgres.
+
+    A `probe` makes the worker take one row at first, even where it would leave it to faster ones.
+    """
 
     prediction_ids: list[str]
     model: str
     version: int
+    probe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +32,8 @@ class TrainModel:
 class PredictionFinished:
     """A prediction reached a terminal state; published after the commit, so it is always true.
 
-    Times are ISO 8601 with zone, durations milliseconds. `started_at` is None when it never ran.
+    Times are ISO 8601 with zone, durations milliseconds. `started_at` and `worker_id` are None when
+    it never ran.
     """
 
     id: str
@@ -43,6 +48,7 @@ class PredictionFinished:
     decode_ms: float | None
     compute_ms: float | None
     device: str | None
+    worker_id: int | None = None
     cached: bool = False
 
     @staticmethod

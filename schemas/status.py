@@ -37,6 +37,7 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "device": "cuda:0",
             "queue": "inference-cuda-0@host",
             "models": ["fashion/1"],
+            "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "age_ms": 35.0}},
             "started_at": "2026-11-20T12:00:00.000000+00:00",
             "lease_expires_at": "2026-11-20T12:00:08.000000+00:00",
         }
@@ -98,6 +99,19 @@ class QueueListSchema(AnswerSchema):
     data = fields.List(fields.Nested(QueueSchema), required=True, metadata={"description": "Empty when all is done."})
 
 
+class RateSchema(AnswerSchema):
+    """What one version costs on one device, as its worker measured it lately."""
+
+    fixed_ms = fields.Float(
+        required=True, metadata={"description": "What a batch costs whatever its size, from claim to commit."}
+    )
+    item_ms = fields.Float(required=True, metadata={"description": "What each item of a batch adds."})
+    load_ms = fields.Float(required=True, metadata={"description": "What it took to load."})
+    age_ms = fields.Float(
+        required=True, metadata={"description": "Time since its last batch, at the worker's last heartbeat."}
+    )
+
+
 class WorkerSchema(AnswerSchema):
     """A worker process whose lease holds."""
 
@@ -107,6 +121,12 @@ class WorkerSchema(AnswerSchema):
     queue = fields.String(required=True, metadata={"description": "The queue that only it consumes."})
     models = fields.List(
         fields.String(), required=True, metadata={"description": "Versions it has loaded, as `model/version`."}
+    )
+    rates = fields.Dict(
+        keys=fields.String(),
+        values=fields.Nested(RateSchema),
+        required=True,
+        metadata={"description": "What those that ran here cost on this device, by `model/version`."},
     )
     started_at = fields.AwareDateTime(
         required=True, attribute="created_at", metadata={"description": "When the process registered."}

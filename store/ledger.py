@@ -8,7 +8,7 @@ Postgres' `now()`. A trigger in the database refuses illegal edges, whatever cod
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -80,13 +80,34 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A row that this worker now holds, under a fence that no later claim shares."""
+    """A row that this worker now holds, under a fence that no later claim shares.
+
+    `waited_s` is the time since it could have been claimed.
+    """
 
     id: UUID
     fence: int
     model_version_id: int
     input: Any | None
     input_sha256: str | None
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRule:
+    """What a slower device leaves to faster ones, of the model version with the id `version`.
+
+    Attributes:
+        version: Its id.
+        skip: So many of its most urgent rows are not claimed.
+        patience: Seconds; once the most urgent has waited so long, none is left.
+        most: Rows in one claim.
+    """
+
+    version: int
+    skip: int
+    patience: float
+    most: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,8 +196,9 @@ def claim(
     limit: int,
     max_cost: int = MAX_CLAIM_BYTES,
     skip: Sequence[int] = (),
+    rules: Sequence[ClaimRule] = (),
 ) -> list[Claim]:
-    """Take up to `limit` rows of one model version: the version of the most urgent row of all.
+    """Take up to `limit` rows of one model version: the version of the most urgent row that this worker may take.
 
     Cancelled rows and rows past their deadline are skipped. A row that was in a crash is taken alone.
 
@@ -187,16 +209,20 @@ def claim(
         limit: Rows, where the version's `max_batch` is not less.
         max_cost: Bytes of their files, where the version has no `max_batch_cost`; the first row is always taken.
         skip: Versions whose rows are left waiting.
+        rules: For the versions in which other devices are faster, which rows are left to them.
     """
-    found = sql.CLAIM.run(
-        connection,
-        worker=worker_id,
-        device=device,
-        limit=limit,
-        max_cost=max_cost,
-        skip=list(skip),
-        budget=ATTEMPT_BUDGET_S,
-    )
+    parameters = {
+        "worker": worker_id,
+        "device": device,
+        "limit": limit,
+        "max_cost": max_cost,
+        "skip": list(skip),
+        "budget": ATTEMPT_BUDGET_S,
+    }
+    if rules:
+        found = sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
+    else:
+        found = sql.CLAIM.run(connection, **parameters)
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(
@@ -205,6 +231,7 @@ def claim(
             model_version_id=row.model_version_id,
             input=row.input,
             input_sha256=row.input_sha256,
+            waited_s=row.waited_s,
         )
         for row in rows
     ]
@@ -321,6 +348,7 @@ def _finished(found: Iterable[Row[Any]]) -> list[Finished]:
                 compute_ms=row.compute_ms,
                 device=row.device,
                 cached=row.cached,
+                worker_id=row.worker_id,
             ),
         )
         for row in found

@@ -8,6 +8,7 @@ from typing import Self
 
 from environs import Env, EnvError, ValidationError, validate
 
+from schemas.enums import BalancerPolicy
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
@@ -30,6 +31,7 @@ class Settings:
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
+        balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
@@ -49,6 +51,7 @@ class Settings:
     web_threads: int = 64
     inline: bool = False
     compute_threads: int = 1
+    balancer: BalancerPolicy = BalancerPolicy.LEARNED
     metrics_public: bool = False
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
@@ -83,6 +86,7 @@ class Settings:
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
+                balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
@@ -99,6 +103,11 @@ def plugins_from_env() -> tuple[str, ...]:
     env = Env(prefix="TORCHQUEUE_")
     names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
     return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
+
+
+def _check_balancer(name: str) -> None:
+    if name not in list(BalancerPolicy):
+        raise ValidationError(f"{name!r} is no balancer; use {', '.join(BalancerPolicy)}")
 
 
 def _check_level(name: str) -> None:

@@ -1,11 +1,14 @@
 """Worker lives: register, renew the lease, end. One heartbeat row a process, not one lease a prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from schemas.enums import WorkerRole
+from store.rates import Rates, dump_rates
+from store.tables.model import Model
+from store.tables.model_version import ModelVersion
 from store.tables.worker import Worker
 
 #: How often a worker renews.
@@ -13,6 +16,8 @@ HEARTBEAT_S = 2.0
 
 #: How long a renewal holds; four heartbeats, so that one lost packet ends nobody.
 LEASE_S = 8.0
+
+NO_RATES: Rates = {}
 
 LEASE_END = func.now() + text(f"interval '{LEASE_S} seconds'")
 
@@ -26,8 +31,8 @@ def register_worker(
     return int(connection.execute(statement.returning(Worker.id)).scalar_one())
 
 
-def renew_lease(connection: Connection, worker_id: int, models: Sequence[str]) -> bool:
-    """Renew the lease of a life.
+def renew_lease(connection: Connection, worker_id: int, models: Sequence[str], rates: Rates = NO_RATES) -> bool:
+    """Renew the lease of a life, and tell what it holds and how fast it is.
 
     Returns:
         False when it was ended meanwhile: the caller lost all it held and must begin a new life.
@@ -35,7 +40,7 @@ def renew_lease(connection: Connection, worker_id: int, models: Sequence[str]) -
     statement = (
         update(Worker)
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
-        .values(lease_expires_at=LEASE_END, progress_at=func.now(), models=list(models))
+        .values(lease_expires_at=LEASE_END, progress_at=func.now(), models=list(models), rates=dump_rates(rates))
     )
     return connection.execute(statement).rowcount == 1
 
@@ -57,3 +62,18 @@ def is_live() -> ColumnElement[bool]:
 def live_workers(session: Session) -> Sequence[Worker]:
     """List the workers whose lease holds, by name."""
     return session.scalars(select(Worker).where(is_live()).order_by(Worker.name)).all()
+
+
+def live_peers(session: Session, worker_id: int) -> Sequence[Worker]:
+    """List the other inference workers whose lease holds."""
+    others = select(Worker).where(is_live(), Worker.role == str(WorkerRole.INFERENCE), Worker.id != worker_id)
+    return session.scalars(others).all()
+
+
+def version_ids(session: Session, versions: Collection[str]) -> dict[str, int]:
+    """Return the ids of model versions by `model/number`, as workers name what they hold."""
+    name = Model.name + "/" + cast(ModelVersion.number, Text)
+    found = session.execute(
+        select(name, ModelVersion.id).join(Model, Model.id == ModelVersion.model_id).where(name.in_(versions))
+    )
+    return {row[0]: row[1] for row in found}

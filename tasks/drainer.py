@@ -28,6 +28,7 @@ from tasks.finishing import FinishContext, Finishers
 from tasks.intake import MS, Batch, Intake
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.pace import Pace
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Drainer:
         replies: Where finished predictions are published.
         device: Written into the rows.
         queues: Reported idle when nothing is left.
+        pace: Learns how fast this device is, and tells what it leaves to faster ones.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Drainer:
         replies: redis.Redis,
         device: str,
         queues: Sequence[str],
+        pace: Pace | None = None,
     ) -> None:
         self._engine = engine
         self._loader = loader
         self._replies = replies
         self._queues = queues
+        self._pace = pace or Pace()
         finishers = Finishers(FinishContext(database=results_database, objects=objects))
         self._completion = Completion(results_database, replies, finishers)
         self._intake = Intake(
@@ -84,6 +88,7 @@ class Drainer:
             replies=replies,
             device=device,
             fail=self._fail,
+            pace=self._pace,
         )
         self._busy = threading.Lock()
         self._stopping = threading.Event()
@@ -92,14 +97,17 @@ class Drainer:
         self._completing: list[Future[None]] = []
         self._compute_ms: dict[tuple[str, int], float] = {}
 
-    def drain(self) -> bool:
+    def drain(self, *, probe: bool = False) -> bool:
         """Run batches until nothing is left or the bound is reached.
+
+        Args:
+            probe: Begin with a single row, also where faster devices would finish it sooner.
 
         Returns:
             True when rows may be left: ring again.
         """
         with self._busy:
-            batch = self._intake.take()
+            batch = self._intake.take(probe=probe)
             # From here, not from the claim: a batch that takes long to decode must be run, or it never would be.
             until = time.monotonic() + DRAIN_BOUND_S
             while batch is not None and not self._stopping.is_set():
@@ -139,13 +147,17 @@ class Drainer:
         self._intake.let_go(batch)
         self._remember_ceilings()
         if pipelined:
-            self._completing.append(self._behind.submit(self._completion.finish_batch, batch.kind, outcomes))
+            self._completing.append(self._behind.submit(self._finish, batch, outcomes))
         else:
             self._settle()
-            self._completion.finish_batch(batch.kind, outcomes)
+            self._finish(batch, outcomes)
         if following is not None:
             return following.result()
         return self._intake.take() if more else None
+
+    def _finish(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        self._completion.finish_batch(batch.kind, outcomes)
+        self._pace.book.note_batch(f"{batch.key[0]}/{batch.key[1]}", len(outcomes), batch.taken_at)
 
     def _compute(self, batch: Batch) -> list[Outcome]:
         started = time.perf_counter()

@@ -20,7 +20,7 @@ def register(app: Celery, drainer: Drainer, doorbell: Doorbell, queue: str) -> N
 
     # Its queue needs no acknowledgement, but Celery sends one all the same; this moves that off a request's way.
     @app.task(name=TaskName.RUN_PREDICTIONS, shared=False, acks_late=True)
-    def run_predictions(*, prediction_ids: list[str], model: str, version: int) -> None:
+    def run_predictions(*, prediction_ids: list[str], model: str, version: int, probe: bool = False) -> None:
         """Drain the queue. The arguments are for the reader: what waits is claimed from Postgres."""
-        if drainer.drain():
+        if drainer.drain(probe=probe):
             doorbell.ring(queue, RunPredictions(model=model, version=version, prediction_ids=prediction_ids))

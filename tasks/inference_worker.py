@@ -6,7 +6,7 @@ from celery import Celery
 from ml.devices import device_slug
 from ml.engine import Engine
 from ml.plugins import load_plugins
-from schemas.enums import WorkerRole
+from schemas.enums import BalancerPolicy, WorkerRole
 from schemas.names import QueueName, inference_queue
 from store.database import create_database
 from store.objects import ObjectStore
@@ -21,6 +21,8 @@ from tasks.inference import register
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tasks.maintenance import Maintenance
+from tasks.pace import Pace
+from tasks.peers import PeerDirectory
 from tasks.safety_poll import SafetyPoll
 
 log = structlog.get_logger()
@@ -43,11 +45,12 @@ class InferenceWorker:
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
         self.engine = Engine(device, compute_threads=settings.compute_threads, memory_mb=settings.device_memory_mb)
-        self.loader = ModelLoader(self.engine, claims, objects)
+        self.pace = Pace(paced=settings.balancer == BalancerPolicy.LEARNED)
+        self.loader = ModelLoader(self.engine, claims, objects, self.pace.book)
         self.idle_tuning = IdleTuning(self.loader)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
-        maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
+        self._maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
         self.life = WorkerLife(
             claims,
             name=self.node,
@@ -55,7 +58,8 @@ class InferenceWorker:
             device=device,
             queue=self.queues[0],
             held=self.loader.held,
-            on_beat=maintenance.reap_leases,
+            rates=self.pace.book.rates,
+            on_beat=self._beat,
         )
         self.drainer = Drainer(
             engine=self.engine,
@@ -67,8 +71,14 @@ class InferenceWorker:
             replies=replies,
             device=device,
             queues=self.queues,
+            pace=self.pace,
         )
+        self._peers = PeerDirectory(claims, self.pace, self.loader.held)
         self.poll = SafetyPoll(self.drainer.drain, replies)
+
+    def _beat(self) -> None:
+        self._maintenance.reap_leases()
+        self._peers.refresh(self.life.worker_id)
 
     def register_on(self, app: Celery) -> None:
         """Register the inference task."""

@@ -23,6 +23,7 @@ from store.replies import publish
 from tasks.errors import ModelUnavailableError
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.pace import Pace
 
 log = structlog.get_logger()
 
@@ -50,6 +51,8 @@ class Batch:
     kind: str
     decoded: list[Any]
     decode_ms: float
+    taken_at: float
+    """Of `time.monotonic`: when it was claimed, or when its version was loaded where that was later."""
 
 
 class Intake:
@@ -64,6 +67,7 @@ class Intake:
         replies: Where predictions that cannot be tried again are published.
         device: Written into the rows.
         fail: Stores outcomes of rows that never reach the device.
+        pace: Tells which rows are left to faster devices.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Intake:
         replies: redis.Redis,
         device: str,
         fail: Callable[[Sequence[Outcome]], None],
+        pace: Pace,
     ) -> None:
         self._engine = engine
         self._loader = loader
@@ -86,24 +91,26 @@ class Intake:
         self._replies = replies
         self._device = device
         self._fail = fail
+        self._pace = pace
         self._stopping = threading.Event()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
 
-    def take(self) -> Batch | None:
+    def take(self, *, probe: bool = False) -> Batch | None:
         """Claim and decode the next batch, whose model is pinned until `let_go`.
 
+        Args:
+            probe: Take one row, also where faster devices would finish it sooner.
+
         Returns:
-            None when nothing waits, our lease is in doubt, or we are stopping.
+            None when nothing waits for us, our lease is in doubt, or we are stopping.
         """
         while self._life.is_valid() and not self._stopping.is_set():
+            taken_at = time.monotonic()
             # Rows of a model on its way are left alone, so that it stalls no other.
             loading = self._loader.loading()
-            with self._connection.use() as connection:
-                claims = ledger.claim(
-                    connection, worker_id=self._life.worker_id, device=self._device, limit=CLAIM_LIMIT, skip=loading
-                )
+            claims = self._claim(loading, probe=probe)
             if claims:
-                batch = self._prepare_or_release(claims)
+                batch = self._prepare_or_release(claims, taken_at)
                 if batch is not None:
                     return batch
             elif loading:
@@ -120,6 +127,19 @@ class Intake:
         """Let the batch's model leave the device when others need its room."""
         self._loader.unpin(batch.key)
 
+    def _claim(self, loading: Sequence[int], *, probe: bool) -> list[Claim]:
+        with self._connection.use() as connection:
+            claims = ledger.claim(
+                connection,
+                worker_id=self._life.worker_id,
+                device=self._device,
+                limit=1 if probe else min(CLAIM_LIMIT, self._pace.limit),
+                skip=loading,
+                rules=() if probe else self._pace.rules,
+            )
+        self._pace.note_claim(len(claims), claims[0].waited_s if claims else 0.0)
+        return claims
+
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Return claims untouched: none of their attempts is used up."""
         with self._connection.use() as connection:
@@ -131,11 +151,11 @@ class Intake:
             released = ledger.release(connection, claims, delay_s=TRANSIENT_DELAY_S, keep_attempt=False)
         publish(self._replies, released.finished)
 
-    def _prepare_or_release(self, claims: Sequence[Claim]) -> Batch | None:
+    def _prepare_or_release(self, claims: Sequence[Claim], taken_at: float) -> Batch | None:
         try:
             version = self._loader.pin(claims[0].model_version_id)
             if version is not None:
-                return self._prepare(version, claims)
+                return self._prepare(version, claims, taken_at)
             # Not there yet. None of the rows was to blame, and another worker may have the model.
             self.give_back(claims)
         except ModelUnavailableError as error:
@@ -150,15 +170,15 @@ class Intake:
             raise
         return None
 
-    def _prepare(self, version: ServedVersion, claims: Sequence[Claim]) -> Batch:
+    def _prepare(self, version: ServedVersion, claims: Sequence[Claim], taken_at: float) -> Batch:
         key = (version.model, version.number)
         try:
-            return self._decode(version, key, claims)
+            return self._decode(version, key, claims, taken_at)
         except Exception:
             self._loader.unpin(key)
             raise
 
-    def _decode(self, version: ServedVersion, key: Key, claims: Sequence[Claim]) -> Batch:
+    def _decode(self, version: ServedVersion, key: Key, claims: Sequence[Claim], taken_at: float) -> Batch:
         started = time.perf_counter()
         payloads = self._fetch(claims)
         missing = [
@@ -172,7 +192,7 @@ class Intake:
             claims = [claim for claim in claims if claim.id not in gone]
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
         decoded = self._engine.decode(key, payloads)
-        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS)
+        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS, taken_at)
 
     def _fetch(self, claims: Sequence[Claim]) -> list[Any]:
         if all(claim.input_sha256 is None for claim in claims):

@@ -11,6 +11,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.enums import WorkerRole
+from store.rates import Rates
 from store.workers import HEARTBEAT_S, end_worker, register_worker, renew_lease
 
 log = structlog.get_logger()
@@ -29,6 +30,7 @@ class WorkerLife:
         device: `cuda:N` or `cpu:N`.
         queue: The queue that only this worker consumes.
         held: Tells which models are loaded.
+        rates: Tells what they cost here.
         on_beat: Called after every successful renewal; must not raise.
     """
 
@@ -41,6 +43,7 @@ class WorkerLife:
         device: str,
         queue: str,
         held: Callable[[], list[str]],
+        rates: Callable[[], Rates] = dict,
         on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
@@ -49,6 +52,7 @@ class WorkerLife:
         self._device = device
         self._queue = queue
         self._held = held
+        self._rates = rates
         self._on_beat = on_beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -90,7 +94,7 @@ class WorkerLife:
                 host=socket.gethostname(),
                 pid=os.getpid(),
             )
-            renew_lease(connection, self._worker_id, self._held())
+            renew_lease(connection, self._worker_id, self._held(), self._rates())
         self._renewed_at = time.monotonic()
         log.info("worker_registered", worker_id=self._worker_id, device=self._device)
 
@@ -106,7 +110,7 @@ class WorkerLife:
     def _renew(self) -> None:
         asked_at = time.monotonic()
         with self._database.begin() as connection:
-            renewed = renew_lease(connection, self._worker_id, self._held())
+            renewed = renew_lease(connection, self._worker_id, self._held(), self._rates())
         if renewed:
             self._renewed_at = asked_at
             return

@@ -23,6 +23,7 @@ from store.errors import ObjectMissingError
 from store.models import ServedVersion, get_version_by_id, list_models, served
 from store.objects import ObjectStore
 from tasks.errors import ModelUnavailableError
+from tasks.pace import RateBook
 from tasks.tuner import Known, Tuner
 
 log = structlog.get_logger()
@@ -49,14 +50,21 @@ class ModelLoader:
     A load runs in a thread of its own, one after the other in the order in which they were asked for, so that every
     version has its turn. A version that nobody measured on this kind of device runs as it was written until the worker
     is idle. Thread safe.
+
+    Args:
+        engine: Holds what was loaded.
+        database: Where versions are registered.
+        objects: Where their weights are.
+        book: Told how long each took to load.
     """
 
-    def __init__(self, engine: Engine, database: Database, objects: ObjectStore) -> None:
+    def __init__(self, engine: Engine, database: Database, objects: ObjectStore, book: RateBook | None = None) -> None:
         self._engine = engine
         self._database = database
         self._objects = objects
         self._tuner = Tuner(engine.device, database, objects)
         self._memory_kind = memory_kind(engine.device)
+        self._book = book or RateBook()
         self._versions: dict[int, ServedVersion] = {}
         self._failures: dict[int, _Failure] = {}
         self._loading: set[int] = set()
@@ -226,6 +234,7 @@ class ModelLoader:
         try:
             spec, weights = self._read(version)
             known = self._tuner.find(version, spec) or self._measure(version, spec, weights, tune_s)
+            began_at = time.monotonic()
             self._engine_load(version, spec, weights, known, evict=evict)
         except NoRoomError:
             raise
@@ -233,6 +242,7 @@ class ModelLoader:
             raise ModelUnavailableError(
                 f"{version.model} version {version.number} cannot be loaded on {self._engine.device}: {error}"
             ) from error
+        self._book.note_load(f"{version.model}/{version.number}", time.monotonic() - began_at)
         measured = known is not None and known.complete
         if not measured and version.model_version_id not in self._untuned:
             self._untuned.append(version.model_version_id)

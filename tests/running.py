@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,8 @@ from sqlalchemy import Engine, NullPool, create_engine
 
 from stack.embedded import free_port
 from stack.state import StackState, read_state
+
+NO_VARIABLES: Mapping[str, str] = {}
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
@@ -48,17 +50,17 @@ class RunningStack:
 
     @classmethod
     @contextmanager
-    def start(cls, var_dir: Path, *options: str) -> Iterator[Self]:
+    def start(cls, var_dir: Path, *options: str, environment: Mapping[str, str] = NO_VARIABLES) -> Iterator[Self]:
         """Start a stack, yield it when it is ready, and stop it at the end."""
         port, flower_port = free_port(), free_port()
         var_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "stack", "up", f"--var={var_dir}", f"--port={port}", *options]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHQUEUE_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCHQUEUE_")}
         output = (var_dir / "up.log").open("wb")
         process = subprocess.Popen(
             [*command, f"--flower-port={flower_port}"],
             cwd=ROOT,
-            env=environment,
+            env={**inherited, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

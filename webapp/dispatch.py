@@ -8,20 +8,20 @@ Nor is every group rung. A worker that was rung claims until it finds nothing, a
 until it does, rows need no doorbell of their own. See docs/decisions/0002-group-commit.md.
 """
 
-import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from schemas.messages import RunPredictions
-from schemas.names import QueueName
+from schemas.enums import ErrorCode
+from schemas.messages import PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
 from tasks.doorbell import Doorbell
+from webapp.backlog import Backlog
+from webapp.balancer import Balancer, Ring
 from webapp.combiner import Combiner
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.tickets import Ticket
@@ -31,11 +31,11 @@ log = structlog.get_logger()
 #: Most rows of one insert.
 GROUP_LIMIT = 256
 
-#: A worker that was rung and never said that it is idle is rung again after so long.
-SILENCE_S = 1.0
+#: A prediction that failed so was not to blame, but its worker.
+WORKER_FAULTS = frozenset({ErrorCode.INTERNAL, ErrorCode.OUT_OF_MEMORY, ErrorCode.MODEL_UNAVAILABLE})
 
 # Rows that wait for a doorbell are looked at this often.
-TICK_S = 0.1
+TICK_S = 0.05
 
 
 class Dispatcher:
@@ -44,16 +44,15 @@ class Dispatcher:
     Args:
         database: Durable; one connection is held.
         doorbell: Used by one thread at a time.
-        live_queues: Tells the queues of the inference workers that are alive.
+        balancer: Chooses whom to ring.
     """
 
-    def __init__(self, database: Database, doorbell: Doorbell, live_queues: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell, balancer: Balancer) -> None:
         self._connection = HeldConnection(database)
         self._doorbell = doorbell
-        self._live_queues = live_queues
+        self._balancer = balancer
+        self._backlog = Backlog()
         self._combiner = Combiner[Ticket]("submitter", self._work, limit=GROUP_LIMIT, tick_s=TICK_S)
-        self._unrung: dict[str, tuple[str, int]] = {}
-        self._rung_at: dict[str, float] = {}
 
     def start(self) -> None:
         """Begin to take submissions."""
@@ -63,16 +62,23 @@ class Dispatcher:
         """Hand over submissions; each ticket is settled when its group is committed or refused."""
         self._combiner.submit(tickets)
 
-    def forget(self, ids: Sequence[str]) -> None:
+    def hear_finished(self, events: Sequence[PredictionFinished]) -> None:
         """These are terminal: nobody needs to hear of them any more. Called from the listener's thread."""
-        for prediction_id in ids:
-            self._unrung.pop(prediction_id, None)
+        self._backlog.forget([event.id for event in events])
+        by_worker: dict[int | None, bool] = {}
+        for event in events:
+            by_worker[event.worker_id] = by_worker.get(event.worker_id, True) and event.error_code in WORKER_FAULTS
+        now = time.monotonic()
+        for worker_id, failed in by_worker.items():
+            if worker_id is not None:
+                self._balancer.hear_finished(worker_id, now, failed=failed)
 
     def hear_idle(self, queues: Sequence[str]) -> None:
         """The worker of these queues found nothing left. Called from the listener's thread."""
+        now = time.monotonic()
         for queue in queues:
-            self._rung_at.pop(queue, None)
-        if self._unrung:
+            self._balancer.hear_idle(queue, now)
+        if self._backlog.has_unrung():
             # This thread may not ring: a frozen broker must not keep it from hearing.
             self._combiner.wake()
 
@@ -97,12 +103,13 @@ class Dispatcher:
         except SQLAlchemyError as error:
             self._refuse(group, error, self._commit)
             return
+        now = time.monotonic()
         for ticket in group:
             at = accepted.get(ticket.submission.id)
             if at is None:
                 ticket.repeat()
                 continue
-            self._unrung[str(ticket.submission.id)] = (ticket.version.model, ticket.version.number)
+            self._backlog.add(str(ticket.submission.id), (ticket.version.model, ticket.version.number), now)
             ticket.accept(at)
 
     def _record(self, group: Sequence[Ticket]) -> None:
@@ -142,26 +149,20 @@ class Dispatcher:
             ticket.refuse(refusal)
 
     def _ring(self) -> None:
-        """Ring one worker that is not awake already for all rows that nobody was rung for."""
-        if not self._unrung:
+        """Ring the workers that are worth waking for the rows that nobody was rung for."""
+        if not self._backlog.is_open:
             return
-        queue = self._sleeping_queue()
-        if queue is None:
-            return
-        by_version: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-        for prediction_id, version in list(self._unrung.items()):
-            by_version[version].append(prediction_id)
-        # Noted before it is sent: a quick worker is idle again before the sending returns.
-        self._rung_at[queue] = time.monotonic()
-        for (model, number), ids in by_version.items():
-            if not self._doorbell.ring(queue, RunPredictions(model=model, version=number, prediction_ids=ids)):
-                self._rung_at.pop(queue, None)
-            # Also after a failure: the worker's safety poll and the sweeper find the rows without us.
-            self.forget(ids)
+        now = time.monotonic()
+        for queue in self._balancer.give_up_silent(now):
+            self._backlog.take_back(queue)
+        for version, waiting, waited_s in self._backlog.unrung(now):
+            # They count as awake before the messages are sent: a quick worker is idle again before a sending returns.
+            for ring in self._balancer.choose(f"{version[0]}/{version[1]}", waiting, waited_s, now):
+                self._send(ring, version)
 
-    def _sleeping_queue(self) -> str | None:
-        silent_since = time.monotonic() - SILENCE_S
-        for queue in self._live_queues() or [QueueName.INFERENCE]:
-            if self._rung_at.get(queue, -math.inf) <= silent_since:
-                return queue
-        return None
+    def _send(self, ring: Ring, version: tuple[str, int]) -> None:
+        ids = self._backlog.hand_over(ring.queue, version, ring.rows)
+        message = RunPredictions(model=version[0], version=version[1], prediction_ids=ids, probe=ring.probe)
+        if not self._doorbell.ring(ring.queue, message):
+            # The rows are found without us, by the worker's safety poll and the sweeper.
+            self._balancer.unring(ring.queue)

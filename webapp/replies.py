@@ -34,7 +34,7 @@ class ReplyListener:
         client: For subscribing; its own connection is used.
         database: For rows whose notification was lost.
         channel: This process's own.
-        on_finished: Told the ids that this process accepted and that are terminal now.
+        on_finished: Told the predictions that this process accepted and that are terminal now.
         on_idle: Told the queues whose worker found nothing left.
     """
 
@@ -44,7 +44,7 @@ class ReplyListener:
         database: Database,
         channel: str,
         *,
-        on_finished: Callable[[Sequence[str]], None],
+        on_finished: Callable[[Sequence[PredictionFinished]], None],
         on_idle: Callable[[Sequence[str]], None],
     ) -> None:
         # Kept, because a client that is collected closes the connections of its pool, ours too.
@@ -118,7 +118,7 @@ class ReplyListener:
             self._look_at(json.loads(data))
 
     def _settle(self, events: Sequence[PredictionFinished]) -> None:
-        self._on_finished([event.id for event in events])
+        self._on_finished(events)
         for event in events:
             for finish in self._waiting.pop(event.id, []):
                 finish(event)

@@ -1,6 +1,7 @@
 """What the views of one web process share, wired once by the application factory."""
 
 import os
+import random
 import socket
 import threading
 from typing import Self
@@ -20,6 +21,7 @@ from tasks.doorbell import Doorbell
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
 from webapp.inline import InlinePlace, load_runner
+from webapp.learned import create_balancer
 from webapp.replies import ReplyListener
 from webapp.workers import WorkerDirectory
 
@@ -55,13 +57,15 @@ class Services:
         ).execution_options(isolation_level="AUTOCOMMIT")
         self.objects = ObjectStore(settings.object_url)
         self.redis = connect_redis(settings.redis_url)
-        self.directory = WorkerDirectory(background)
-        self.dispatcher = Dispatcher(background, Doorbell(settings.redis_url), self.directory.queues)
+        # Each process draws differently, so that they do not all ring the same worker.
+        balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
+        self.directory = WorkerDirectory(background, balancer)
+        self.dispatcher = Dispatcher(background, Doorbell(settings.redis_url), balancer)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             background,
             self.channel,
-            on_finished=self.dispatcher.forget,
+            on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
         )
         self.keys = KeyCache(self.database)

@@ -1,7 +1,7 @@
 """Which inference workers are alive, refreshed in the background so that no request asks Postgres for it."""
 
 import threading
-from collections.abc import Sequence
+import time
 
 import structlog
 from sqlalchemy import Engine as Database
@@ -9,7 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.enums import WorkerRole
 from store.database import open_session
+from store.rates import load_rates
+from store.tables.worker import Worker
 from store.workers import live_workers
+from webapp.balancer import Balancer, WorkerView
 
 log = structlog.get_logger()
 
@@ -18,15 +21,16 @@ REFRESH_S = 1.0
 
 
 class WorkerDirectory:
-    """The queues of live inference workers.
+    """Tells the balancer which inference workers live, what they hold and how fast they are.
 
     Args:
         database: Where workers renew their leases.
+        balancer: Told at each look.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, balancer: Balancer) -> None:
         self._database = database
-        self._queues: Sequence[str] = ()
+        self._balancer = balancer
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
 
@@ -40,10 +44,6 @@ class WorkerDirectory:
         self._stop.set()
         self._thread.join()
 
-    def queues(self) -> Sequence[str]:
-        """The queues of the workers that were alive at the last look."""
-        return self._queues
-
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_S):
             self._refresh()
@@ -51,7 +51,15 @@ class WorkerDirectory:
     def _refresh(self) -> None:
         try:
             with open_session(self._database) as session:
-                self._queues = [w.queue for w in live_workers(session) if w.role == WorkerRole.INFERENCE]
+                views = [_view(worker) for worker in live_workers(session) if worker.role == WorkerRole.INFERENCE]
         except SQLAlchemyError as error:
             # The last list stays; ringing a dead worker costs a message and nothing else.
             log.warning("workers_unread", error=str(error))
+            return
+        self._balancer.update(views, time.monotonic())
+
+
+def _view(worker: Worker) -> WorkerView:
+    return WorkerView(
+        worker_id=worker.id, queue=worker.queue, held=frozenset(worker.models), rates=load_rates(worker.rates)
+    )

@@ -1,7 +1,7 @@
 """Worker processes: who holds which rows, and until when."""
 
 from sqlalchemy import Index, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.database import Base, CreatedAt, Identifier, UtcDateTime
@@ -22,6 +22,9 @@ class Worker(Base):
     pid: Mapped[int] = mapped_column(comment="On that host; lets the supervisor end this life the moment it dies.")
     models: Mapped[list[str]] = mapped_column(
         ARRAY(Text), server_default="{}", comment="Loaded on the device, as name/version."
+    )
+    rates: Mapped[dict[str, dict[str, float]]] = mapped_column(
+        JSONB, server_default="{}", comment="What versions cost here, by name/version; see store.rates.Rate.dump."
     )
     created_at: Mapped[CreatedAt]
     lease_expires_at: Mapped[UtcDateTime] = mapped_column(comment="Past it, all that the worker held is queued again.")

@@ -232,3 +232,56 @@ def _claim_each(rows: Rows) -> list[UUID]:
 
 def _blame(rows: Rows, prediction_id: UUID) -> None:
     rows.connection.execute(text("UPDATE predictions SET crash_count = 1 WHERE id = :id"), {"id": prediction_id})
+
+
+def test_a_slower_worker_leaves_the_first_rows_to_faster_ones(rows: Rows) -> None:
+    ids = rows.add_many(5)
+
+    assert [claim.id for claim in rows.claim(rules=[_rule(rows, skip=3)])] == ids[3:]
+
+
+def test_a_slower_worker_claims_nothing_where_faster_ones_are_soon_there(rows: Rows) -> None:
+    rows.add_many(3)
+
+    assert rows.claim(rules=[_rule(rows, skip=3)]) == []
+
+
+def test_a_rule_bounds_a_claim(rows: Rows) -> None:
+    rows.add_many(5)
+
+    assert len(rows.claim(rules=[_rule(rows, skip=1, most=2)])) == 2
+
+
+def test_no_row_is_left_once_the_first_has_waited_too_long(rows: Rows) -> None:
+    ids = rows.add_many(2)
+
+    assert [claim.id for claim in rows.claim(rules=[_rule(rows, skip=10, patience=0.0)])] == ids
+
+
+def test_a_rule_leaves_other_versions_alone(rows: Rows, session: Session) -> None:
+    other = Rows(rows.connection, add_model(session, "other"))
+    rows.add()
+    prediction_id = other.add()
+
+    assert [claim.id for claim in rows.claim(rules=[_rule(rows, skip=10)])] == [prediction_id]
+
+
+def test_the_most_urgent_row_beyond_all_rules_is_claimed_first(rows: Rows, session: Session) -> None:
+    other = Rows(rows.connection, add_model(session, "other"))
+    first = rows.add_many(2)[1]
+    other.add()
+
+    [claim] = rows.claim(rules=[_rule(rows, skip=1)])
+
+    assert claim.id == first
+
+
+def test_behind_faster_workers_a_row_that_was_in_a_crash_is_still_taken_alone(rows: Rows) -> None:
+    rows.add_many(2)
+    rows.connection.execute(text("UPDATE predictions SET crash_count = 1"))
+
+    assert len(rows.claim(rules=[_rule(rows, skip=0)])) == 1
+
+
+def _rule(rows: Rows, *, skip: int, patience: float = 60.0, most: int = 100) -> ledger.ClaimRule:
+    return ledger.ClaimRule(version=rows.version.model_version_id, skip=skip, patience=patience, most=most)

@@ -83,5 +83,6 @@ def _finished(channel: str | None) -> Finished:
         decode_ms=None,
         compute_ms=None,
         device=None,
+        worker_id=1,
     )
     return Finished(channel, event)

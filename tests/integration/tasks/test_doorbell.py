@@ -33,7 +33,7 @@ def unheard() -> Doorbell:
 def test_a_ring_waits_in_the_workers_queue(doorbell: Doorbell, valkey: redis.Redis) -> None:
     assert doorbell.ring(QUEUE, MESSAGE)
 
-    expected = {"model": "xor", "version": 1, "prediction_ids": ["a", "b"]}
+    expected = {"model": "xor", "version": 1, "prediction_ids": ["a", "b"], "probe": False}
     assert waiting_messages(valkey, QUEUE) == [(TaskName.RUN_PREDICTIONS, expected)]
 
 

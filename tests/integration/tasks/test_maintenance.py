@@ -89,7 +89,7 @@ def test_a_doorbell_rings_for_a_row_that_nobody_heard_of(
 
     [(task, message)] = waiting_messages(valkey, QueueName.INFERENCE)
     assert task == TaskName.RUN_PREDICTIONS
-    assert message == {"model": "xor", "version": 1, "prediction_ids": [str(stranded)]}
+    assert message == {"model": "xor", "version": 1, "prediction_ids": [str(stranded)], "probe": False}
 
 
 def test_a_row_past_its_deadline_expires_and_its_waiter_is_told(

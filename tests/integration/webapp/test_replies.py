@@ -30,8 +30,8 @@ class Heard:
         self.idle: list[str] = []
         self.events: list[PredictionFinished] = []
 
-    def note_finished(self, ids: Sequence[str]) -> None:
-        self.finished += ids
+    def note_finished(self, events: Sequence[PredictionFinished]) -> None:
+        self.finished += [event.id for event in events]
 
     def note_idle(self, queues: Sequence[str]) -> None:
         self.idle += queues

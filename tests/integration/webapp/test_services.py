@@ -1,5 +1,8 @@
 """`webapp.services` and `webapp.workers`: what a web process remembers, and for how long."""
 
+import random
+from collections.abc import Sequence
+
 import pytest
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
@@ -13,6 +16,7 @@ from store.workers import register_worker
 from tests.factories import Rows, add_model
 from tests.integration.serving import make_key
 from tests.running import wait_until
+from webapp.balancer import RoundRobinBalancer, WorkerView
 from webapp.services import KeyCache, ModelCache
 from webapp.workers import WorkerDirectory
 
@@ -83,11 +87,12 @@ def test_the_directory_knows_the_queues_of_live_inference_workers(database: Data
     committed.worker()
     _register(committed, WorkerRole.TRAINING, "training")
     committed.shift_lease(_register(committed, WorkerRole.INFERENCE, "inference-cpu-7"), -1)
-    directory = WorkerDirectory(database)
+    balancer = RecordingBalancer()
+    directory = WorkerDirectory(database, balancer)
 
     directory.start()
 
-    assert list(directory.queues()) == ["inference-cpu-0"]
+    assert balancer.queues == ["inference-cpu-0"]
     directory.stop()
 
 
@@ -95,13 +100,26 @@ def test_the_directory_hears_of_new_workers(
     database: Database, committed: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webapp.workers.REFRESH_S", 0.01)
-    directory = WorkerDirectory(database)
+    balancer = RecordingBalancer()
+    directory = WorkerDirectory(database, balancer)
     directory.start()
 
     committed.worker()
 
-    wait_until(lambda: list(directory.queues()) == ["inference-cpu-0"], PATIENCE_S)
+    wait_until(lambda: balancer.queues == ["inference-cpu-0"], PATIENCE_S)
     directory.stop()
+
+
+class RecordingBalancer(RoundRobinBalancer):
+    """Notes what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(0))
+        self.queues: list[str] = []
+
+    def update(self, workers: Sequence[WorkerView], now: float) -> None:
+        super().update(workers, now)
+        self.queues = [worker.queue for worker in workers]
 
 
 def _promote_another(database: Database) -> None:

@@ -45,6 +45,7 @@ EVENT = PredictionFinished(
     decode_ms=0.5,
     compute_ms=1.5,
     device="cpu:0",
+    worker_id=1,
 )
 
 
