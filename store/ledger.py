@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row
 from schemas.enums import ErrorCode, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store import ledger_sql as sql
+from store.queue_span import queue_span
 
 #: Claims of one row before it fails with `attempts_exhausted`.
 MAX_ATTEMPTS = 3
@@ -110,7 +111,10 @@ def claim(connection: Connection, *, worker_id: int, device: str, limit: int) ->
 
     Cancelled rows and rows past their deadline are skipped. A row that was in a crash is taken alone.
     """
-    found = sql.CLAIM.run(connection, worker=worker_id, device=device, limit=limit, budget=ATTEMPT_BUDGET_S)
+    since, until = queue_span(connection)
+    found = sql.CLAIM.run(
+        connection, worker=worker_id, device=device, limit=limit, budget=ATTEMPT_BUDGET_S, since=since, until=until
+    )
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(
@@ -131,8 +135,11 @@ def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finish
         The rows that this call finished. One that is missing was fenced: cancelled, or claimed by another
         worker since; its outcome is dropped.
     """
+    if not outcomes:
+        return []
     rows = [_outcome_row(outcome) for outcome in outcomes]
-    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows)))
+    ids = [outcome.claim.id for outcome in outcomes]
+    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows), least=min(ids), greatest=max(ids)))
 
 
 def release(connection: Connection, claims: Iterable[Claim], *, delay_s: float = 0.0, keep_attempt: bool) -> Requeued:

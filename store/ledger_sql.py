@@ -57,18 +57,21 @@ SUBMIT = PreparedStatement(
 """,
 )
 
-# `head` is the most urgent row that nobody else is claiming; the batch is of its version.
+# `head` is the most urgent row that nobody else is claiming; the batch is of its version. The bounds of the id name the
+# partitions in which rows can wait, so that a claim opens three of them however many weeks are kept.
 CLAIM = PreparedStatement(
     "claim",
     """
     WITH head AS MATERIALIZED (
         SELECT p.model_version_id, p.crash_count > 0 AS alone, CAST(v.config ->> 'max_batch' AS integer) AS max_batch
         FROM predictions p JOIN model_versions v ON v.id = p.model_version_id
-        WHERE p.status = 'queued' AND p.run_after <= now() AND (p.deadline_at IS NULL OR p.deadline_at > now())
+        WHERE p.status = 'queued' AND p.id >= :since AND p.id < :until
+            AND p.run_after <= now() AND (p.deadline_at IS NULL OR p.deadline_at > now())
         ORDER BY p.claim_order, p.id LIMIT 1 FOR UPDATE OF p SKIP LOCKED),
     batch AS MATERIALIZED (
         SELECT id FROM predictions
-        WHERE status = 'queued' AND model_version_id = (SELECT model_version_id FROM head)
+        WHERE status = 'queued' AND id >= :since AND id < :until
+            AND model_version_id = (SELECT model_version_id FROM head)
             AND (crash_count > 0) = (SELECT alone FROM head)
             AND run_after <= now() AND (deadline_at IS NULL OR deadline_at > now())
         ORDER BY claim_order, id
@@ -77,11 +80,17 @@ CLAIM = PreparedStatement(
     UPDATE predictions p
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
-    FROM batch WHERE p.id = batch.id
+    FROM batch WHERE p.id = batch.id AND p.id >= :since AND p.id < :until
     RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order
 """,
 )
 
+# The least claim order is the head of an index; the least id would have to be searched for.
+FIRST_IN_QUEUE = PreparedStatement(
+    "first_in_queue", "SELECT now() AS now, (SELECT min(claim_order) FROM predictions WHERE status = 'queued') AS least"
+)
+
+# The bounds of the ids leave out the partitions that hold none of them before they are opened.
 COMPLETE = PreparedStatement(
     "complete",
     f"""
@@ -93,7 +102,7 @@ COMPLETE = PreparedStatement(
     SET status = o.status, result = o.result, error_code = o.error_code, error_detail = o.error_detail,
         decode_ms = o.decode_ms, compute_ms = o.compute_ms, finished_at = now()
     FROM outcome o
-    WHERE p.id = o.id AND p.fence = o.fence AND p.status = 'processing'
+    WHERE p.id = o.id AND p.id BETWEEN :least AND :greatest AND p.fence = o.fence AND p.status = 'processing'
     RETURNING {FINISHED_COLUMNS}
 """,
 )

@@ -16,6 +16,9 @@ from sqlalchemy import Connection, text
 AHEAD = timedelta(weeks=8)
 
 WEEK = timedelta(weeks=1)
+
+#: How far the clocks of the processes that make ids may be off; bounds of ids that prune partitions leave so much room.
+CLOCK_SLACK = WEEK
 PARTITION_NAME = re.compile(r"predictions_p(\d{4})w(\d{2})")
 
 # Two processes that start together would both see a partition missing.

@@ -2,6 +2,7 @@
 
 from store.database import Base
 from store.tables.api_key import ApiKey
+from store.tables.finished import FinishedSecond, FinishedSummary
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.item import Item
 from store.tables.model import Model
@@ -11,4 +12,15 @@ from store.tables.worker import Worker
 
 metadata = Base.metadata
 
-__all__ = ["ApiKey", "IdempotencyKey", "Item", "Model", "ModelVersion", "Prediction", "Worker", "metadata"]
+__all__ = [
+    "ApiKey",
+    "FinishedSecond",
+    "FinishedSummary",
+    "IdempotencyKey",
+    "Item",
+    "Model",
+    "ModelVersion",
+    "Prediction",
+    "Worker",
+    "metadata",
+]
