@@ -70,6 +70,7 @@ beat_schedule = {
     "reap-leases": {"task": TaskName.REAP_LEASES, "schedule": 1.0, "options": {"expires": 5}},
     "expire-predictions": {"task": TaskName.EXPIRE_PREDICTIONS, "schedule": 1.0, "options": {"expires": 5}},
     "ring-stranded": {"task": TaskName.RING_STRANDED, "schedule": 1.0, "options": {"expires": 5}},
+    "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},
     "maintain-partitions": {"task": TaskName.MAINTAIN_PARTITIONS, "schedule": 3600.0},
     "purge-idempotency-keys": {"task": TaskName.PURGE_IDEMPOTENCY_KEYS, "schedule": 3600.0},
 }

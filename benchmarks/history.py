@@ -19,7 +19,7 @@ from schemas.enums import Scope
 from store.database import open_session
 from store.keys import create_key
 from store.models import register_version, resolve
-from store.partitions import Week, ensure_partitions
+from store.partitions import STORAGE_PARAMETERS, Week, ensure_partitions, partition_names
 
 WEEKS = 13
 DEFAULT_ROWS = 10_000_000
@@ -142,13 +142,51 @@ def make_history(database: Engine, rows: int) -> History:
             api_key_ids=api_key_ids,
             version_ids=version_ids,
         )
+        # What an insert leaves free on a page the two updates of its rows use: pages of finished rows are full.
+        _set_storage(connection, "fillfactor = 100")
         connection.execute(text("SELECT setseed(0.5)"))
         for chunk in plan_chunks(rows, now):
             _fill(connection, chunk, history)
+        _set_storage(connection, STORAGE_PARAMETERS)
         # What autovacuum does within the minute on a system that is not filled all at once.
         connection.execute(text("VACUUM (ANALYZE) predictions"))
         connection.execute(text("VACUUM (ANALYZE) items"))
     return history
+
+
+def read_history(connection: Connection) -> History:
+    """Find what an earlier run made in this database."""
+    keys = text("SELECT id FROM api_keys WHERE name = ANY(:names) ORDER BY id")
+    versions = text("""
+        SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id
+        WHERE m.name = 'fashion' OR m.name = ANY(:names) ORDER BY v.id
+    """)
+    items = connection.execute(text("SELECT min(id) AS first, count(*) AS number FROM items")).one()
+    rows = connection.execute(text("SELECT count(*) FROM predictions")).scalar_one()
+    return History(
+        rows=rows,
+        first_item_id=items.first,
+        items=items.number,
+        api_key_ids=list(connection.execute(keys, {"names": list(KEYS)}).scalars()),
+        version_ids=list(connection.execute(versions, {"names": list(MODELS)}).scalars()),
+    )
+
+
+def add_busy_minute(connection: Connection, history: History, *, rows: int = BUSY_ROWS) -> None:
+    """Add a last minute at full rate, for figures of the last minute some time after the history was made."""
+    connection.execute(text("SET statement_timeout = 0"))
+    now: datetime = connection.execute(text("SELECT now()")).scalar_one()
+    done = 0
+    for start, end in _split_by_week(now - BUSY_SPAN, now):
+        count = round(rows * ((end - start) / BUSY_SPAN))
+        for chunk in _divide(history.rows + done, count, start, end):
+            _fill(connection, chunk, history)
+        done += count
+
+
+def _set_storage(connection: Connection, parameters: str) -> None:
+    for partition in partition_names(connection):
+        connection.execute(text(f"ALTER TABLE {partition} SET ({parameters})"))
 
 
 def _split_by_week(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

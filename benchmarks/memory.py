@@ -1,7 +1,7 @@
 """What ten million stored predictions cost those who read, submit and claim: `python -m benchmarks.memory`.
 
-Fills an embedded Postgres by `benchmarks.history` (or takes the folder of an earlier run), times every read that the API
-offers on a warm connection, and compares the rates of submitting, claiming and completing with those of an empty
+Fills an embedded Postgres by `benchmarks.history` (or takes the folder of an earlier run), times every read that the
+API offers on a warm connection, and compares the rates of submitting, claiming and completing with those of an empty
 database of the same server, in turn, so that a busy machine slows both alike. Times are those of the statements, in
 milliseconds, planning and the way to the server and back included; what Python does with the rows is not in them.
 """
@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from benchmarks.history import DEFAULT_ROWS, make_history
+from benchmarks.history import BUSY_ROWS, DEFAULT_ROWS, History, add_busy_minute, make_history, read_history
 from benchmarks.report import Figure, Unit, at_least, at_most, write_section
 from benchmarks.servers import add_database, migrated_database, running_postgres
 from schemas.enums import PredictionStatus, WorkerRole
@@ -138,7 +138,13 @@ def reads(session: Session, sample: Sample) -> dict[str, Callable[[], object]]:
     connection = session.connection()
     pick = random.Random(1).choice  # noqa: S311 - nothing here is a secret
     listing = partial(list_predictions, session, api_key_id=None, before=None, limit=PAGE)
+    waiting = get_prediction(session, _last_queued(connection), api_key_id=None)
+    # The figures of the last minute first, while it is the busy one.
     found: dict[str, Callable[[], object]] = {
+        "statistics": lambda: model_stats(connection),
+        "queues": lambda: queue_depths(connection),
+        "position in the queue": lambda: queue_position(session, waiting),
+        "finished a second": lambda: finished_per_second(connection),
         "a prediction by id": lambda: get_prediction(session, pick(sample.ids), api_key_id=None),
         "an item's predictions": lambda: _item_page(session, pick(sample.items)),
         "an item's predictions, next page": lambda: _item_page(session, pick(sample.items), before=pick(sample.ids)),
@@ -162,13 +168,7 @@ def reads(session: Session, sample: Sample) -> dict[str, Callable[[], object]]:
     }
     for status in PredictionStatus:
         found[f"the list of {status}"] = partial(listing, PredictionFilter(status=status))
-    waiting = get_prediction(session, _last_queued(connection), api_key_id=None)
-    return found | {
-        "statistics": lambda: model_stats(connection),
-        "queues": lambda: queue_depths(connection),
-        "position in the queue": lambda: queue_position(session, waiting),
-        "finished a second": lambda: finished_per_second(connection),
-    }
+    return found
 
 
 def time_reads(database: Engine, calls: int) -> list[Timing]:
@@ -234,12 +234,13 @@ def measure(folder: Path, rows: int, *, calls: int = CALLS, rounds: int = ROUNDS
     with running_postgres(folder) as url, migrated_database(url, folder) as filled:
         with filled.connect() as connection:
             there = _estimate_rows(connection)
-        if there < rows // 2:
-            make_history(filled, rows)
+            history = read_history(connection) if there >= rows // 2 else None
+        if history is None:
+            history = make_history(filled, rows)
         with migrated_database(add_database(url, "empty"), folder) as empty:
             kept = compare_rates(empty, filled, rounds)
-        _keep_busy(filled)
-        return to_figures(rows, time_reads(filled, calls), kept)
+        _keep_busy(filled, history)
+        return to_figures(history.rows, time_reads(filled, calls), kept)
 
 
 class _Ledger:
@@ -290,9 +291,10 @@ def make_group(version: ServedVersion, count: int = GROUP) -> list[Submission]:
     ]
 
 
-def _keep_busy(database: Engine) -> None:
-    """Leave rows that wait, and statistics as the maintenance worker keeps them every second."""
+def _keep_busy(database: Engine, history: History) -> None:
+    """Leave rows that wait, and a last minute at full rate with its statistics as the maintenance worker keeps them."""
     with database.connect() as connection, Session(database) as session:
+        add_busy_minute(connection, history, rows=min(BUSY_ROWS, history.rows // 10))
         version = resolve(session, "xor")
         for _ in range(QUEUED // GROUP):
             ledger.submit(connection, make_group(version))

@@ -21,7 +21,7 @@ class Unit(StrEnum):
     MS = "ms"
     S = "s"
     PERCENT = "%"
-    RATIO = "×"
+    RATIO = "×"  # noqa: RUF001 - the sign for times
     MIB = "MiB"
     COUNT = ""
 

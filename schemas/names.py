@@ -11,6 +11,7 @@ class TaskName(StrEnum):
     REAP_LEASES = "reap_leases"
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
+    SUMMARIZE_FINISHED = "summarize_finished"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 

@@ -63,12 +63,14 @@ SUMMARIZE = PreparedStatement(
 )
 
 # From whole seconds where they are summed up, from the rows themselves after that.
+# All that follows reads these few rows, and whole numbers: sums of bigint are numeric and several times slower.
 RECENTLY_FINISHED = f"""
-    SELECT s.model_version_id, s.status, s.latency_bucket, s.predictions
+    SELECT s.model_version_id, s.status, s.latency_bucket, CAST(sum(s.predictions) AS integer) AS predictions
     FROM finished_seconds s
     WHERE s.second >= now() - :window * interval '1 second'
+    GROUP BY 1, 2, 3
     UNION ALL
-    SELECT p.model_version_id, p.status, {LATENCY_BUCKET}, count(*)
+    SELECT p.model_version_id, p.status, {LATENCY_BUCKET}, CAST(count(*) AS integer)
     FROM predictions p
     WHERE p.finished_at >= (SELECT greatest(summarized_to, now() - :window * interval '1 second') FROM finished_summary)
     GROUP BY 1, 2, 3

@@ -14,6 +14,7 @@ from store import ledger
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
+from store.stats import summarize_finished
 from tasks.doorbell import Doorbell
 
 log = structlog.get_logger()
@@ -72,6 +73,11 @@ class Maintenance:
             expired = ledger.expire(connection)
         publish(self._replies, expired)
 
+    def summarize_finished(self) -> None:
+        """Sum up what finished, for the statistics."""
+        with self._database.begin() as connection:
+            summarize_finished(connection)
+
     def maintain_partitions(self) -> None:
         """Make partitions ahead and drop those past their retention."""
         with self._database.begin() as connection:
@@ -96,10 +102,11 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
-    # Three jobs a second would push the predictions off Flower's page.
+    # Four jobs a second would push the predictions off Flower's page.
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
     app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)
+    app.task(name=TaskName.SUMMARIZE_FINISHED, shared=False, send_events=False)(maintenance.summarize_finished)
 
 
 def _try_lock(connection: Connection) -> bool:
