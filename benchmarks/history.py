@@ -182,6 +182,12 @@ def add_busy_minute(connection: Connection, history: History, *, rows: int = BUS
         for chunk in _divide(history.rows + done, count, start, end):
             _fill(connection, chunk, history)
         done += count
+    # The minute is over already: it has to be summed up anew.
+    connection.execute(text("DELETE FROM finished_seconds"))
+    connection.execute(
+        text("UPDATE finished_summary SET summarized_to = date_trunc('second', CAST(:start AS timestamptz))"),
+        {"start": now - BUSY_SPAN},
+    )
 
 
 def _set_storage(connection: Connection, parameters: str) -> None:

@@ -40,7 +40,12 @@ VECTOR_CONFIG: dict[str, Any] = {
 }
 
 # In an order in which no reference is left hanging.
-CLEAN_ROWS = ("DELETE FROM predictions", "DELETE FROM items", "DELETE FROM idempotency_keys")
+CLEAN_ROWS = (
+    "DELETE FROM predictions",
+    "DELETE FROM items",
+    "DELETE FROM idempotency_keys",
+    "DELETE FROM finished_seconds",
+)
 CLEAN_MODELS = (
     "UPDATE models SET champion_id = (SELECT id FROM model_versions WHERE model_id = models.id AND source = 'bundled')",
     "DELETE FROM model_versions WHERE source <> 'bundled'",
