@@ -101,7 +101,14 @@ PEERS = (
         name="Ray Serve",
         commands=["python -m benchmarks.peers.ray_peer"],
         path={"resnet18": "/", "xor": "/"},
-        variables={"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}"},
+        variables={
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": "{folder}",
+            # It would keep a token in the home folder, for a server that only this machine reaches.
+            "RAY_AUTH_MODE": "disabled",
+            # A busy machine takes longer than its default.
+            "RAY_raylet_start_wait_time_s": "300",
+        },
     ),
     Peer(
         name="FastAPI",
