@@ -1,6 +1,6 @@
 """`store.prepared`: statements that SQLAlchemy writes, planned once a connection."""
 
-from sqlalchemy import Connection, literal_column, select, text
+from sqlalchemy import Connection, Executable, literal_column, select, text
 from sqlalchemy.orm import Session
 
 from store.predictions import PredictionFilter, list_predictions
@@ -33,7 +33,7 @@ def test_a_percent_sign_and_a_quote_reach_the_server_as_they_are(connection: Con
 
 
 def test_a_parameter_that_occurs_twice_is_one(connection: Connection) -> None:
-    statement = text("SELECT CAST(:n AS integer) + CAST(:n AS integer)").execution_options(prepared=True)
+    statement: Executable = text("SELECT CAST(:n AS integer) + CAST(:n AS integer)").execution_options(prepared=True)
 
     assert connection.execute(statement, {"n": 21}).scalar_one() == 42
 
