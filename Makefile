@@ -8,8 +8,9 @@ BIN := .venv/bin
 # Both stamps are files, so that an environment that is up to date costs nothing.
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
+PEERS := .venv-peers/.installed
 
-.PHONY: help up down test check lint types imports migrations-check spec-check bench sdk migration image lock format clean
+.PHONY: help up down test check lint types imports migrations-check spec-check bench bench-peers sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -53,8 +54,11 @@ node_modules: package.json package-lock.json
 	npm ci --silent
 	@touch node_modules
 
-bench: $(DEV) ## Measure rate, latency and memory, and print them as a table
-	$(BIN)/python -m benchmarks.overhead
+bench: $(DEV) ## Measure every figure and print one table; ARGS="--only xor,resnet18 --seconds 10" for some
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-peers: $(DEV) $(PEERS) ## Measure other serving systems in turn with ours, and print the ratios
+	$(BIN)/python -m benchmarks.run --only peers,peers-xor $(ARGS)
 
 sdk: $(DEV) ## Generate the client SDKs into sdk/
 	$(BIN)/python sdk/generate.py
@@ -70,7 +74,7 @@ lock: $(DEV) ## Pin the requirements anew
 	deploy/lock-requirements.sh
 
 clean: ## Remove environments and caches, not var/
-	rm -rf .venv node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(RUNTIME): requirements/runtime.txt requirements/embedded.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("torchqueue needs Python 3.11 or newer")'
@@ -82,4 +86,10 @@ $(RUNTIME): requirements/runtime.txt requirements/embedded.txt pyproject.toml
 
 $(DEV): $(RUNTIME) requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	@touch $@
+
+# An environment of their own: what they pin must not touch ours.
+$(PEERS): $(RUNTIME) requirements/peers.txt
+	test -x .venv-peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
+	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python -r requirements/peers.txt
 	@touch $@

@@ -16,3 +16,5 @@ lock() {
 lock runtime "$@"
 lock embedded --constraint requirements/runtime.txt "$@"
 lock dev --constraint requirements/runtime.txt --constraint requirements/embedded.txt "$@"
+# With our pins where both need a package, above all torch: the same forward on both sides.
+lock peers --constraint requirements/runtime.txt "$@"

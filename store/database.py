@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from store.prepared import use_prepared
+
 #: How long a request may wait for a free connection before it is told 503.
 POOL_TIMEOUT_S = 0.25
 
@@ -84,6 +86,7 @@ def create_database(url: str, *, application: str, pool_size: int = 5, durable: 
         pool_timeout=POOL_TIMEOUT_S,
         connect_args={"application_name": application, "options": " ".join(options), "connect_timeout": 2},
     )
+    use_prepared(engine)
     event.listen(engine, "checkin", _note_checkin)
     event.listen(engine, "checkout", _ping_after_idling)
     return engine

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row
 from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store import ledger_sql as sql
+from store.queue_span import queue_span
 
 #: Claims of one row before it fails with `attempts_exhausted`.
 MAX_ATTEMPTS = 3
@@ -211,6 +212,7 @@ def claim(
         skip: Versions whose rows are left waiting.
         rules: For the versions in which other devices are faster, which rows are left to them.
     """
+    since, until = queue_span(connection)
     parameters = {
         "worker": worker_id,
         "device": device,
@@ -218,6 +220,8 @@ def claim(
         "max_cost": max_cost,
         "skip": list(skip),
         "budget": ATTEMPT_BUDGET_S,
+        "since": since,
+        "until": until,
     }
     if rules:
         found = sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
@@ -244,8 +248,11 @@ def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finish
         The rows that this call finished. One that is missing was fenced: cancelled, or claimed by another
         worker since; its outcome is dropped.
     """
+    if not outcomes:
+        return []
     rows = [_outcome_row(outcome) for outcome in outcomes]
-    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows)))
+    ids = [outcome.claim.id for outcome in outcomes]
+    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows), least=min(ids), greatest=max(ids)))
 
 
 def release(connection: Connection, claims: Iterable[Claim], *, delay_s: float = 0.0, keep_attempt: bool) -> Requeued:

@@ -16,6 +16,9 @@ from sqlalchemy import Connection, text
 AHEAD = timedelta(weeks=8)
 
 WEEK = timedelta(weeks=1)
+
+#: How far the clocks of the processes that make ids may be off; bounds of ids that prune partitions leave so much room.
+CLOCK_SLACK = WEEK
 PARTITION_NAME = re.compile(r"predictions_p(\d{4})w(\d{2})")
 
 # Made by `store.embeddings`, one an index.
@@ -63,8 +66,14 @@ def least_id(moment: datetime) -> UUID:
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
-def ensure_partitions(connection: Connection, *, ahead: timedelta = AHEAD) -> list[str]:
-    """Make the partitions from this week to `ahead` that do not exist yet.
+def ensure_partitions(connection: Connection, *, ahead: timedelta = AHEAD, behind: timedelta = WEEK) -> list[str]:
+    """Make the partitions from `behind` to `ahead` of now that do not exist yet.
+
+    Args:
+        connection: Within a transaction, which holds the lock against another process that does the same.
+        ahead: How far into the future.
+        behind: How far into the past; at least the week before, because an id is made by the accepting
+            process, whose clock may lag around midnight.
 
     Returns:
         The names of those it made.
@@ -73,8 +82,7 @@ def ensure_partitions(connection: Connection, *, ahead: timedelta = AHEAD) -> li
     now: datetime = connection.execute(text("SELECT now()")).scalar_one()
     present = set(partition_names(connection))
     made = []
-    # The week before, too: an id is made by the accepting process, whose clock may lag around midnight.
-    week, last = Week.of(now - WEEK), Week.of(now + ahead)
+    week, last = Week.of(now - behind), Week.of(now + ahead)
     while week.start <= last.start:
         if week.partition not in present:
             _create(connection, week)

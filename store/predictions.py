@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, func, select, text
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, literal_column, select, text, true
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload
 
 from schemas.enums import PredictionStatus
 from store.errors import UnknownItemError, UnknownPredictionError
-from store.partitions import least_id
+from store.partitions import CLOCK_SLACK, least_id
 from store.tables.item import Item
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
@@ -18,6 +19,9 @@ from store.tables.prediction import Prediction
 
 # A position beyond this is shown as it is; counting further would make the hint cost more than the answer.
 POSITION_LIMIT = 10_000
+
+# A page is read in one of these sizes and cut: each is a statement that the server plans once a connection.
+PAGE_SIZES = (20, 50, 100, 500)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,8 @@ def get_prediction(session: Session, prediction_id: UUID, *, api_key_id: int | N
     Raises:
         UnknownPredictionError: There is none, or it is another tenant's.
     """
-    statement = _readable(api_key_id).where(Prediction.id == prediction_id)
-    row = session.scalar(statement)
+    statement = _readable().where(Prediction.id == prediction_id, *_of_tenant(api_key_id))
+    row = session.scalar(statement.execution_options(prepared=True))
     if row is None:
         raise UnknownPredictionError(f"there is no prediction {prediction_id}")
     return row
@@ -61,21 +65,13 @@ def list_predictions(
         before: Only older ones than this id: the cursor.
         limit: At most so many.
     """
-    statement = _readable(api_key_id)
-    if chosen.model is not None:
-        statement = statement.where(Prediction.model_id == _model_id(chosen.model))
-    if chosen.version is not None:
-        statement = statement.where(Prediction.version.has(ModelVersion.number == chosen.version))
-    if chosen.status is not None:
-        statement = statement.where(Prediction.status == str(chosen.status))
-    # The id begins with the time of acceptance, so a range of time is a range of ids and prunes partitions.
-    if chosen.created_after is not None:
-        statement = statement.where(Prediction.id >= least_id(chosen.created_after))
-    if chosen.created_before is not None:
-        statement = statement.where(Prediction.id < least_id(chosen.created_before))
-    if before is not None:
-        statement = statement.where(Prediction.id < before)
-    return session.scalars(statement.order_by(Prediction.id.desc()).limit(limit)).all()
+    matching = _matching(chosen, api_key_id=api_key_id, before=before)
+    narrowed = api_key_id is not None or chosen.model is not None or chosen.version is not None
+    if narrowed:
+        statement, id_ = _newest_by_version(chosen, matching, limit)
+    else:
+        statement, id_ = _readable().where(*matching), Prediction.id
+    return _read(session, statement.order_by(id_.desc()), limit)
 
 
 def list_item_predictions(
@@ -86,13 +82,16 @@ def list_item_predictions(
     Raises:
         UnknownItemError: The tenant never sent anything under this catalog and external id.
     """
-    item_id = session.scalar(select(Item.id).where(Item.catalog == catalog, Item.external_id == external_id))
-    statement = _readable(api_key_id).where(Prediction.item_id == item_id)
-    if before is not None:
-        statement = statement.where(Prediction.id < before)
-    rows = session.scalars(statement.order_by(Prediction.id.desc()).limit(limit)).all()
+    wanted = select(Item).where(Item.catalog == catalog, Item.external_id == external_id)
+    item = session.scalar(wanted.execution_options(prepared=True))
+    rows: Sequence[Prediction] = []
+    if item is not None:
+        # No partition from before the item was known can hold anything about it.
+        since = Prediction.id >= least_id(item.created_at - CLOCK_SLACK)
+        matching = [Prediction.item_id == item.id, since, *_of_tenant(api_key_id), *_older_than(before)]
+        rows = _read(session, _readable().where(*matching).order_by(Prediction.id.desc()), limit)
     # Another tenant's item reads like one that nobody knows.
-    if item_id is None or (not rows and before is None):
+    if item is None or (not rows and before is None):
         raise UnknownItemError(f"nothing is known of item {external_id!r} in catalog {catalog!r}")
     return rows
 
@@ -104,16 +103,69 @@ def queue_position(session: Session, prediction: Prediction) -> int:
     ahead = (
         select(Prediction.id)
         .where(Prediction.status == text("'queued'"), Prediction.claim_order < prediction.claim_order)
-        .limit(POSITION_LIMIT)
+        .limit(_literal(POSITION_LIMIT))
     )
-    return session.scalar(select(func.count()).select_from(ahead.subquery())) or 0
+    counted = select(func.count()).select_from(ahead.subquery())
+    return session.scalar(counted.execution_options(prepared=True)) or 0
 
 
-def _readable(api_key_id: int | None) -> Select[Prediction]:
-    statement = select(Prediction).options(
-        joinedload(Prediction.version).joinedload(ModelVersion.model), joinedload(Prediction.item)
-    )
-    return statement if api_key_id is None else statement.where(Prediction.api_key_id == api_key_id)
+def _readable(entity: type[Prediction] = Prediction) -> Select[Prediction]:
+    return select(entity).options(joinedload(entity.version).joinedload(ModelVersion.model), joinedload(entity.item))
+
+
+def _read(session: Session, statement: Select[Prediction], limit: int) -> Sequence[Prediction]:
+    """Read a page by a prepared statement, of which there are as many as there are sizes of a page."""
+    bounded = statement.limit(_literal(_page_size(limit))).execution_options(prepared=True)
+    return session.scalars(bounded).all()[:limit]
+
+
+def _newest_by_version(
+    chosen: PredictionFilter, matching: Sequence[ColumnElement[bool]], limit: int
+) -> tuple[Select[Prediction], InstrumentedAttribute[UUID]]:
+    """Take the newest of each version and merge them.
+
+    The indexes order by time within a version only. A version costs one look into each partition at most, however
+    many rows of others lie between its own.
+    """
+    within = [Prediction.model_version_id == ModelVersion.id, *matching]
+    newest = select(Prediction).where(*within).order_by(Prediction.id.desc()).limit(_literal(_page_size(limit)))
+    found = aliased(Prediction, newest.correlate(ModelVersion).lateral("newest"))
+    statement = _readable(found).select_from(ModelVersion).join(found, true())
+    if chosen.model is not None:
+        statement = statement.where(ModelVersion.model_id == _model_id(chosen.model))
+    if chosen.version is not None:
+        statement = statement.where(ModelVersion.number == chosen.version)
+    return statement, found.id
+
+
+def _matching(chosen: PredictionFilter, *, api_key_id: int | None, before: UUID | None) -> list[ColumnElement[bool]]:
+    matching = [*_of_tenant(api_key_id), *_older_than(before)]
+    if chosen.status is not None:
+        # In the text, not a parameter: the plan of a prepared statement must know it to use the indexes of some states.
+        matching.append(Prediction.status == _literal(f"'{PredictionStatus(chosen.status)}'"))
+    # The id begins with the time of acceptance, so a range of time is a range of ids and prunes partitions.
+    if chosen.created_after is not None:
+        matching.append(Prediction.id >= least_id(chosen.created_after))
+    if chosen.created_before is not None:
+        matching.append(Prediction.id < least_id(chosen.created_before))
+    return matching
+
+
+def _of_tenant(api_key_id: int | None) -> list[ColumnElement[bool]]:
+    return [] if api_key_id is None else [Prediction.api_key_id == api_key_id]
+
+
+def _older_than(before: UUID | None) -> list[ColumnElement[bool]]:
+    # Without a cursor everything is older than what clocks may be ahead: no look into the partitions of the future.
+    return [Prediction.id < (before or least_id(datetime.now(UTC) + CLOCK_SLACK))]
+
+
+def _page_size(limit: int) -> int:
+    return next((size for size in PAGE_SIZES if size >= limit), limit)
+
+
+def _literal(value: object) -> ColumnElement[Any]:
+    return literal_column(str(value))
 
 
 def _model_id(name: str) -> ScalarSelect[int]:

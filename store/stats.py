@@ -1,70 +1,162 @@
-"""Live figures, read from the rows themselves so that every process tells the same."""
+"""Live figures, the same from every process: what finished, second by second, and what waits.
+
+What finished is summed up once a second into `finished_seconds` (see `summarize_finished`), so that a reader adds up
+a few hundred rows instead of the predictions of a minute; only the last second or two is read from the predictions
+themselves. If nobody sums up, readers find the same figures by reading more.
+"""
 
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from store.prepared import PreparedStatement
 
 #: Statistics cover so many seconds back.
 WINDOW_S = 60
 
-#: The rate behind an estimated time of arrival; short, so that it follows the load and reads few rows.
+#: The rate behind an estimated time of arrival; short, so that it follows the load.
 RATE_WINDOW_S = 5
 
-# The id begins with milliseconds, so a window of time is a range of the primary key and reads one partition.
-LEAST_ID = """
-    CAST(lpad(to_hex(CAST(extract(epoch FROM now()) * 1000 AS bigint) - :window * 1000), 12, '0')
-        || repeat('0', 20) AS uuid)
+#: A second is summed up when it is over for so long: a row shows its end a moment after the time that it names.
+SETTLED_S = 1
+
+#: Seconds older than this are forgotten.
+KEPT_S = 300
+
+#: Latencies are kept in buckets each so many times as wide as the one before; a percentile is off by half of that.
+BUCKET_RATIO = 1.04
+
+# Number of the bucket of a latency; the first ends at 1 ms, those below are negative. No latency is less than 1 µs.
+LATENCY_BUCKET = f"""
+    CAST(ceil(ln(greatest(extract(epoch FROM p.finished_at - p.created_at) * 1000, 0.001)) / ln({BUCKET_RATIO}))
+        AS smallint)
 """
 
-STATS = text(f"""
-    SELECT m.name AS model, v.number AS version,
-        count(*) FILTER (WHERE p.status = 'succeeded') AS succeeded,
-        count(*) FILTER (WHERE p.status = 'failed') AS failed,
-        count(*) FILTER (WHERE p.status = 'canceled') AS canceled,
-        count(*) FILTER (WHERE p.status = 'expired') AS expired,
-        count(*) / CAST(:window AS double precision) AS per_second,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY p.total_ms) AS total_p50_ms,
-        percentile_cont(0.99) WITHIN GROUP (ORDER BY p.total_ms) AS total_p99_ms
-    FROM (
-        SELECT model_version_id, status, extract(epoch FROM finished_at - created_at) * 1000 AS total_ms
-        FROM predictions
-        WHERE id >= {LEAST_ID} AND finished_at IS NOT NULL
-    ) p
-    JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id
-    GROUP BY m.name, v.number ORDER BY m.name, v.number
-""")
+# The middle of a bucket, milliseconds.
+BUCKET_MS = f"CAST(round(power({BUCKET_RATIO}, {{bucket}} - 0.5), 3) AS double precision)"
 
-FINISHED_PER_SECOND = text(f"""
-    SELECT count(*) / CAST(:window AS double precision) FROM predictions
-    WHERE id >= {LEAST_ID} AND finished_at IS NOT NULL
-""")
+# A writing transaction that is still open may have named an earlier time; what it ends is not visible yet.
+# The lock makes one process sum up; what another has just summed up is seen by the row that the lock returns.
+SUMMARIZE = PreparedStatement(
+    "summarize_finished",
+    f"""
+    WITH mark AS MATERIALIZED (
+        SELECT summarized_to FROM finished_summary WHERE id = 1 FOR UPDATE SKIP LOCKED),
+    horizon AS MATERIALIZED (
+        SELECT date_trunc('second', least(
+            now() - interval '{SETTLED_S} seconds',
+            (SELECT min(xact_start) FROM pg_stat_activity
+             WHERE backend_xid IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()))) AS until),
+    span AS MATERIALIZED (
+        SELECT greatest(summarized_to, until - interval '{WINDOW_S} seconds') AS since, until
+        FROM mark, horizon WHERE until > summarized_to),
+    added AS (
+        INSERT INTO finished_seconds (second, model_version_id, status, latency_bucket, predictions)
+        SELECT date_trunc('second', p.finished_at), p.model_version_id, p.status, {LATENCY_BUCKET}, count(*)
+        FROM predictions p
+        WHERE p.finished_at >= (SELECT since FROM span) AND p.finished_at < (SELECT until FROM span)
+        GROUP BY 1, 2, 3, 4),
+    forgotten AS (
+        DELETE FROM finished_seconds WHERE second < now() - interval '{KEPT_S} seconds')
+    UPDATE finished_summary SET summarized_to = span.until FROM span WHERE id = 1
+""",
+)
 
-QUEUES = text("""
+# From whole seconds where they are summed up, from the rows themselves after that.
+# All that follows reads these few rows, and whole numbers: sums of bigint are numeric and several times slower.
+RECENTLY_FINISHED = f"""
+    SELECT s.model_version_id, s.status, s.latency_bucket, CAST(sum(s.predictions) AS integer) AS predictions
+    FROM finished_seconds s
+    WHERE s.second >= now() - :window * interval '1 second'
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT p.model_version_id, p.status, {LATENCY_BUCKET}, CAST(count(*) AS integer)
+    FROM predictions p
+    WHERE p.finished_at >= (SELECT greatest(summarized_to, now() - :window * interval '1 second') FROM finished_summary)
+    GROUP BY 1, 2, 3
+"""
+
+STATS = PreparedStatement(
+    "model_stats",
+    f"""
+    WITH recent AS MATERIALIZED ({RECENTLY_FINISHED}),
+    counted AS (
+        SELECT model_version_id,
+            coalesce(sum(predictions) FILTER (WHERE status = 'succeeded'), 0) AS succeeded,
+            coalesce(sum(predictions) FILTER (WHERE status = 'failed'), 0) AS failed,
+            coalesce(sum(predictions) FILTER (WHERE status = 'canceled'), 0) AS canceled,
+            coalesce(sum(predictions) FILTER (WHERE status = 'expired'), 0) AS expired,
+            sum(predictions) AS total
+        FROM recent GROUP BY model_version_id),
+    ranked AS (
+        SELECT model_version_id, latency_bucket,
+            sum(sum(predictions)) OVER (PARTITION BY model_version_id ORDER BY latency_bucket) AS rank
+        FROM recent GROUP BY model_version_id, latency_bucket),
+    latency AS (
+        SELECT model_version_id,
+            min(latency_bucket) FILTER (WHERE rank >= 0.5 * total) AS p50,
+            min(latency_bucket) FILTER (WHERE rank >= 0.99 * total) AS p99
+        FROM ranked JOIN counted USING (model_version_id) GROUP BY model_version_id)
+    SELECT m.name AS model, v.number AS version, CAST(c.succeeded AS bigint) AS succeeded,
+        CAST(c.failed AS bigint) AS failed, CAST(c.canceled AS bigint) AS canceled,
+        CAST(c.expired AS bigint) AS expired,
+        c.total / CAST(:window AS double precision) AS per_second,
+        {BUCKET_MS.format(bucket="l.p50")} AS total_p50_ms, {BUCKET_MS.format(bucket="l.p99")} AS total_p99_ms
+    FROM counted c JOIN latency l USING (model_version_id)
+    JOIN model_versions v ON v.id = c.model_version_id JOIN models m ON m.id = v.model_id
+    ORDER BY m.name, v.number
+""",
+)
+
+# A hint is given with every answer 202, so it may not cost a read of the rows: it is the rate of the last seconds
+# that were summed up.
+FINISHED_PER_SECOND = PreparedStatement(
+    "finished_per_second",
+    """
+    SELECT coalesce(sum(s.predictions), 0) / CAST(:window AS double precision)
+    FROM finished_summary f JOIN finished_seconds s
+        ON s.second >= f.summarized_to - :window * interval '1 second' AND s.second < f.summarized_to
+    WHERE f.summarized_to >= now() - 2 * :window * interval '1 second'
+""",
+)
+
+QUEUES = PreparedStatement(
+    "queue_depths",
+    """
     SELECT m.name AS model, v.number AS version, p.priority,
-        count(*) FILTER (WHERE p.status = 'queued') AS queued,
-        count(*) FILTER (WHERE p.status = 'processing') AS processing,
-        CAST(extract(epoch FROM now() - min(p.created_at) FILTER (WHERE p.status = 'queued')) AS double precision)
-            AS oldest_queued_s
+        sum(p.queued) AS queued, sum(p.processing) AS processing,
+        CAST(extract(epoch FROM now() - min(p.oldest_at)) AS double precision) AS oldest_queued_s
     FROM (
-        SELECT model_version_id, priority, status, created_at FROM predictions WHERE status = 'queued'
+        SELECT model_version_id, priority, count(*) AS queued, 0 AS processing, min(created_at) AS oldest_at
+        FROM predictions WHERE status = 'queued' GROUP BY 1, 2
         UNION ALL
-        SELECT model_version_id, priority, status, created_at FROM predictions WHERE status = 'processing'
+        SELECT model_version_id, priority, 0, count(*), NULL
+        FROM predictions WHERE status = 'processing' GROUP BY 1, 2
     ) p
     JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id
     GROUP BY m.name, v.number, p.priority ORDER BY m.name, v.number, p.priority
-""")
+""",
+)
+
+
+def summarize_finished(connection: Connection) -> None:
+    """Sum up the seconds that are over since the last time. From any number of processes; one does it."""
+    SUMMARIZE.run(connection)
 
 
 def model_stats(connection: Connection) -> list[dict[str, Any]]:
-    """Count what was accepted and finished within the window, with latency in milliseconds, by version."""
-    return [dict(row) for row in connection.execute(STATS, {"window": WINDOW_S}).mappings()]
+    """Count what finished within the window, by version.
+
+    Latencies, in milliseconds from acceptance to the end, are right to 2 %.
+    """
+    return [dict(row) for row in STATS.run(connection, window=WINDOW_S).mappings()]
 
 
 def queue_depths(connection: Connection) -> list[dict[str, Any]]:
     """Count what waits and what runs, by version and priority."""
-    return [dict(row) for row in connection.execute(QUEUES).mappings()]
+    return [dict(row) for row in QUEUES.run(connection).mappings()]
 
 
 def finished_per_second(connection: Connection) -> float:
-    """Return the rate at which predictions of the last seconds finished; 0.0 when none did."""
-    return float(connection.execute(FINISHED_PER_SECOND, {"window": RATE_WINDOW_S}).scalar_one())
+    """Return the rate at which predictions finished lately; 0.0 when none did, or nobody sums up."""
+    return float(FINISHED_PER_SECOND.run(connection, window=RATE_WINDOW_S).scalar_one())

@@ -14,6 +14,7 @@ from store import ledger
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
+from store.stats import summarize_finished
 from tasks.doorbell import Doorbell
 from tasks.reindexing import refresh_champions
 
@@ -80,6 +81,11 @@ class Maintenance:
             log.info("indexes_refreshed", asked=asked)
             self.ring_stranded(0.0)
 
+    def summarize_finished(self) -> None:
+        """Sum up what finished, for the statistics."""
+        with self._database.begin() as connection:
+            summarize_finished(connection)
+
     def maintain_partitions(self) -> None:
         """Make partitions ahead and drop those past their retention."""
         with self._database.begin() as connection:
@@ -105,10 +111,11 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
-    # Three jobs a second would push the predictions off Flower's page.
+    # Four jobs a second would push the predictions off Flower's page.
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
     app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)
+    app.task(name=TaskName.SUMMARIZE_FINISHED, shared=False, send_events=False)(maintenance.summarize_finished)
 
 
 def _try_lock(connection: Connection) -> bool:

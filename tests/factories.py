@@ -54,6 +54,7 @@ CLEAN_ROWS = (
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
+    "DELETE FROM finished_seconds",
 )
 CLEAN_MODELS = (
     "DELETE FROM similarity_indexes",

@@ -13,6 +13,7 @@ from store.tables.item import Item
 from store.tables.model_version import ModelVersion
 
 QUEUED = text("status = 'queued'")
+RARE_ENDING = text("status IN ('failed', 'canceled', 'expired')")
 
 
 class Prediction(Base):
@@ -36,7 +37,13 @@ class Prediction(Base):
             postgresql_where=text("status = 'queued' AND deadline_at IS NOT NULL"),
         ),
         Index("ix_predictions_item", "item_id", "id", postgresql_where=text("item_id IS NOT NULL")),
-        Index("ix_predictions_model", "model_id", "id"),
+        # Whatever a list is narrowed by, its page is a range of one of these: a key or a version that has no rows
+        # among millions is found to have none at once.
+        Index("ix_predictions_version", "model_version_id", "id"),
+        Index("ix_predictions_key", "api_key_id", "model_version_id", "id"),
+        # The endings that are rare; a success costs no entry.
+        Index("ix_predictions_ending", "status", "id", postgresql_where=RARE_ENDING),
+        Index("ix_predictions_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
 

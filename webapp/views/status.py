@@ -28,7 +28,8 @@ class StatsViews(MethodView):
     def get(self) -> dict[str, Any]:
         """Count what finished lately.
 
-        By version: the predictions that were accepted and finished in the last minute, and how long they took.
+        By version: the predictions that ended in the last minute, and how long they took from acceptance on, right
+        to 2 %.
         """
         with services().database.connect() as connection:
             return {"window_s": WINDOW_S, "models": model_stats(connection)}

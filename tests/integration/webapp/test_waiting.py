@@ -1,5 +1,6 @@
 """Waiting for a prediction, coming back for it, cancelling it."""
 
+import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from schemas.predictions import QueuedPredictionSchema
 from store import ledger
 from store.models import ServedVersion
 from store.replies import publish
+from store.stats import SETTLED_S, summarize_finished
 from tests.factories import Rows, autocommit
 from tests.integration.serving import Api, BackgroundWorker
 from tests.integration.webapp.conftest import LONG, NO_WAIT, PATIENCE_S, InThread
@@ -56,8 +58,11 @@ def test_a_client_is_told_how_many_go_before(api: Api) -> None:
     assert positions == [0, 1, 2]
 
 
-def test_a_client_is_told_when_to_expect_an_answer(api: Api, worker: BackgroundWorker) -> None:
+def test_a_client_is_told_when_to_expect_an_answer(api: Api, worker: BackgroundWorker, database: Database) -> None:
     api.predict_xor()
+    time.sleep(SETTLED_S + 1)
+    with database.begin() as connection:
+        summarize_finished(connection)
     with worker.paused():
         assert api.predict_xor(headers=NO_WAIT).get_json()["eta_ms"] > 0
 
