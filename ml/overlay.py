@@ -6,6 +6,7 @@ Shapes: H height, W width.
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ml.palette import colour_of
@@ -31,14 +32,25 @@ def draw_overlay(picture: Image.Image, result: Result) -> Image.Image:
     Returns:
         RGB, as large as the picture.
     """
-    mask = Image.open(io.BytesIO(result["mask"]["file"].data)).resize(picture.size, Image.Resampling.NEAREST)
-    covered = Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * round(255 * OPACITY))
+    enlarged_hw = _enlarge(np.asarray(Image.open(io.BytesIO(result["mask"]["file"].data))), picture.size)
+    mask = Image.fromarray(enlarged_hw)
+    mask.putpalette([level for index in range(256) for level in colour_of(index)])
+    covered = Image.fromarray((enlarged_hw > 0).astype(np.uint8) * round(255 * OPACITY))
     drawn = Image.composite(mask.convert("RGB"), picture, covered)
     colours = {entry["label"]: colour_of(entry["index"]) for entry in result["mask"]["legend"]}
     for found in result["classes"]:
         for box in found["boxes"]:
             _draw_box(drawn, box, found["label"], colours[found["label"]])
     return drawn
+
+
+def _enlarge(indices_hw: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A mask in the size of its picture, with curves for the edges of its pixels."""
+    indices = np.unique(indices_hw)
+    layers = [Image.fromarray((indices_hw == index).astype(np.uint8) * 255) for index in indices]
+    enlarged = np.stack([np.asarray(layer.resize(size, Image.Resampling.BICUBIC)) for layer in layers])
+    chosen_hw: npt.NDArray[np.uint8] = indices[enlarged.argmax(axis=0)]
+    return chosen_hw
 
 
 def _draw_box(image: Image.Image, box: list[int], label: str, colour: tuple[int, int, int]) -> None:

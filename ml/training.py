@@ -108,24 +108,22 @@ def fit_fresh(
     next_batch: NextBatch,
     options: FitOptions,
     *,
-    items: int,
+    steps: int,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Train on data that is made on the fly, so that no item is seen twice.
 
     Args:
         predictor: Its loss is made small.
-        next_batch: Makes ``options.batch_size`` items and their targets.
-        options: How.
-        items: Counted as one epoch.
+        next_batch: Makes items and their targets, as many as it likes.
+        options: How; their batch size means nothing here.
+        steps: Batches that are counted as one epoch.
         on_progress: Called after every step.
 
     Raises:
         TrainingError: The loss stopped being finite.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    steps = math.ceil(items / options.batch_size)
-
     # One batch ahead, in a thread of its own that alone draws from the generator: the order of draws stays the same.
     with ThreadPoolExecutor(1, thread_name_prefix="compose") as ahead:
         following = ahead.submit(next_batch, generator)

@@ -49,11 +49,17 @@ MAX_SIDES = (0.90, 0.72, 0.62, 0.55)
 CANDIDATES = 8
 """Places tried for each garment; the one farthest from the others is taken, so that most are seen nearly whole."""
 
-MAX_ANGLE_RAD = math.radians(25)
+MAX_ANGLE_RAD = math.radians(20)
 MAX_LOG_STRETCH = math.log(1.1)
 
 PATTERNED_SHARE = 0.25
 """Of all garments; stripes in a second colour."""
+
+MAX_STRIPE = 0.7
+"""Of the second colour in a stripe; the garment's own shape stays to be seen."""
+
+TRAIN_CROWDING = (1, 2, 3, 4)
+"""More garments teach more, and a scene costs the same."""
 
 SHADOW_PX = 4
 """Garments darken what is around them within about so many pixels."""
@@ -91,6 +97,7 @@ class SceneComposer:
         garments: Drawn from so that every group of ``GROUPS`` comes equally often.
         photographs: ``[3, H, W]`` uint8 each; crops of them are the backgrounds.
         size: H and W of a scene.
+        crowding: How often a scene has one, two, three and four garments, in relation to each other.
         bars: Whether a share of the scenes gets bars.
 
     Raises:
@@ -103,6 +110,7 @@ class SceneComposer:
         photographs: Sequence[Tensor],
         *,
         size: tuple[int, int] = (SIDE_PX, SIDE_PX),
+        crowding: Sequence[float] = (1, 1, 1, 1),
         bars: bool = False,
     ) -> None:
         indices = [[fashion_mnist.LABELS.index(label) for label in labels] for labels in GROUPS.values()]
@@ -112,6 +120,7 @@ class SceneComposer:
         self._garments = garments
         self._size = size
         self._photographs = [_shrink(photograph, PHOTOGRAPH_SIDES * min(size)) for photograph in photographs]
+        self._crowding = torch.tensor(crowding, dtype=torch.float32)
         self._bars = bars
 
     def compose(self, count: int, generator: torch.Generator) -> Scenes:
@@ -130,7 +139,7 @@ class SceneComposer:
 
     def _choose(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """For M garments: their scene, ascending; their group; and their image ``[M, 1, 28, 28]``."""
-        numbers = torch.randint(1, MAX_GARMENTS + 1, (count,), generator=generator)
+        numbers = torch.multinomial(self._crowding, count, replacement=True, generator=generator) + 1
         scene = torch.arange(count).repeat_interleave(numbers)
         groups = torch.randint(len(GROUPS), (len(scene),), generator=generator)
         share = torch.rand(len(scene), generator=generator)
@@ -182,7 +191,9 @@ def build_composer(
     labelled = fashion_mnist.load_split("train", directory)
     border = len(labelled) * 11 // 12
     part = labelled.part(0, border) if split == "train" else labelled.part(border)
-    return SceneComposer(part, load_photographs("train"), size=size, bars=split == "train")
+    if split == "validation":
+        return SceneComposer(part, load_photographs("train"), size=size)
+    return SceneComposer(part, load_photographs("train"), size=size, crowding=TRAIN_CROWDING, bars=True)
 
 
 def _shrink(photograph: Tensor, shortest_px: int) -> Tensor:
@@ -244,17 +255,16 @@ def _render(
 
 
 def _paint(gray: Tensor, grid: Tensor, generator: torch.Generator) -> Tensor:
-    """Colours ``[M, 3, H, W]``: a dye, or stripes of two, shaded by the garment's gray levels or their negative."""
+    """Colours ``[M, 3, H, W]``: a dye, or stripes of two, shaded as in the shop photo, which the data set negated."""
     count = len(gray)
-    negative = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
     dark = 0.2 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
-    shade = dark + (1 - dark) * torch.where(negative, 1 - gray, gray)
+    shade = dark + (1 - dark) * (1 - gray)
     dyes = _dyes(2 * count, generator).view(2, count, 3, 1, 1)
     direction = _uniform(count, 0, math.pi, generator).view(-1, 1, 1)
     frequency = _uniform(count, 8, 30, generator).view(-1, 1, 1)
     patterned = (torch.rand(count, 1, 1, generator=generator) < PATTERNED_SHARE).float()
     wave = torch.sin(frequency * (grid[..., 0] * direction.cos() + grid[..., 1] * direction.sin()))
-    stripes = ((wave * 4).clamp(-1, 1) * 0.5 + 0.5) * patterned
+    stripes = ((wave * 4).clamp(-1, 1) * 0.5 + 0.5) * patterned * MAX_STRIPE
     return torch.lerp(dyes[0], dyes[1], stripes.unsqueeze(1)) * shade
 
 

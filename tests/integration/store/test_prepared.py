@@ -1,6 +1,6 @@
 """`store.prepared`: statements that SQLAlchemy writes, planned once a connection."""
 
-from sqlalchemy import Connection, Executable, Select, literal_column, select, text
+from sqlalchemy import Connection, Executable, literal_column, select, text
 from sqlalchemy.orm import Session
 
 from store.predictions import PredictionFilter, list_predictions
@@ -27,9 +27,8 @@ def test_a_statement_is_prepared_once_for_all_its_parameters(connection: Connect
 
 
 def test_a_percent_sign_and_a_quote_reach_the_server_as_they_are(connection: Connection) -> None:
-    statement: Select[tuple[str, str]] = (
-        select(literal_column("'100%'"), Model.name).where(Model.name.like("%or")).where(Model.name != "it's")
-    )
+    columns = select(literal_column("'100%'", String), Model.name)
+    statement = columns.where(Model.name.like("%or")).where(Model.name != "it's")
 
     assert connection.execute(statement.execution_options(prepared=True)).one() == ("100%", "xor")
 

@@ -36,7 +36,7 @@ def test_fashion_similar_begins_with_the_body_of_fashion(tiny_fashion: Path, tmp
 def test_garments_is_trained_and_written(tripled_fashion: Path, tmp_path: Path) -> None:
     trained = train("garments", tmp_path / "out", RecipeOptions(data=tripled_fashion, epochs=1, limit=16))
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
-    assert trained.metrics["train_scenes"] == 16
+    assert trained.metrics["train_scenes"] == 32
     assert read_bundle(tmp_path / "out").build().spec.labels == trained.predictor.spec.labels
 
 

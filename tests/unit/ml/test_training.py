@@ -90,7 +90,7 @@ def draw_table(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_training_learns_from_data_made_on_the_fly(predictor: Predictor, optimizer: Literal["sgd", "adamw"]) -> None:
     options = FitOptions(epochs=2, batch_size=16, peak_learning_rate=0.2, optimizer=optimizer)
-    fit_fresh(predictor, draw_table, options, items=16 * 200)
+    fit_fresh(predictor, draw_table, options, steps=200)
     items, targets = load_table()
     assert predictor.metric(forward_all(predictor, items), targets) == 1
 
@@ -98,7 +98,7 @@ def test_training_learns_from_data_made_on_the_fly(predictor: Predictor, optimiz
 def test_fresh_data_is_counted_in_epochs(predictor: Predictor) -> None:
     told: list[Progress] = []
     options = FitOptions(epochs=2, batch_size=16, peak_learning_rate=0.1)
-    fit_fresh(predictor, draw_table, options, items=33, on_progress=told.append)
+    fit_fresh(predictor, draw_table, options, steps=3, on_progress=told.append)
     assert [(progress.epoch, progress.step) for progress in told] == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
 
 
@@ -107,7 +107,7 @@ def test_fresh_data_is_the_same_for_the_same_seed(vector_spec: ModelSpec) -> Non
     for _ in range(2):
         torch.manual_seed(7)
         predictor = build_untrained(vector_spec, "cpu")
-        fit_fresh(predictor, draw_table, OPTIONS, items=9)
+        fit_fresh(predictor, draw_table, OPTIONS, steps=3)
         trained.append(torch.nn.utils.parameters_to_vector(predictor.module.parameters()))
     assert torch.equal(*trained)
 
@@ -117,4 +117,4 @@ def test_data_that_cannot_be_made_ends_the_training(predictor: Predictor) -> Non
         raise DatasetError("no data")
 
     with pytest.raises(DatasetError):
-        fit_fresh(predictor, fail, OPTIONS, items=9)
+        fit_fresh(predictor, fail, OPTIONS, steps=3)
