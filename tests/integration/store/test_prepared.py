@@ -1,6 +1,6 @@
 """`store.prepared`: statements that SQLAlchemy writes, planned once a connection."""
 
-from sqlalchemy import String, Connection, Executable, literal_column, select, text
+from sqlalchemy import Connection, Executable, String, literal_column, select, text
 from sqlalchemy.orm import Session
 
 from store.predictions import PredictionFilter, list_predictions
