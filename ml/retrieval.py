@@ -4,15 +4,13 @@ Shapes: Q queries, N items of the index, E length of an embedding, K neighbours.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ml.bundles import read_bundle
-from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY, LabelledImages, load_split
+from ml.datasets.fashion_mnist import LabelledImages
 from ml.errors import InvalidInputError
-from ml.evaluation import PHOTO_LIKE_ITEMS, Encode, encode_png, photo_like_encoder
+from ml.evaluation import Encode, encode_png
 from ml.predictor import Predictor
 from ml.training import EVALUATION_BATCH, forward_all
 
@@ -37,29 +35,6 @@ class RetrievalEvaluation:
     precision_at_1: float
     precision_at_10: float
     by_label: dict[str, float]
-
-
-def evaluate_fashion_similar(
-    model: Path, data: Path = DEFAULT_DIRECTORY, *, photo_like: bool = False, limit: int | None = None
-) -> RetrievalEvaluation:
-    """Search the training images for the neighbours of the test images, all of them or the first ``limit``.
-
-    Args:
-        model: Folder with ``model.json`` and ``weights.safetensors``.
-        data: Folder of the data set.
-        photo_like: Turn the test images into photos on white first; then ``limit`` is 1,000 unless said.
-        limit: Most queries.
-
-    Raises:
-        MLError: The model or the data cannot be read.
-    """
-    predictor = read_bundle(model).build()
-    if limit is None and photo_like:
-        limit = PHOTO_LIKE_ITEMS
-    queries = load_split("test", data).part(0, limit)
-    return evaluate_retrieval(
-        predictor, load_split("train", data), queries, photo_like_encoder() if photo_like else encode_png
-    )
 
 
 def evaluate_retrieval(

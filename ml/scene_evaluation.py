@@ -1,4 +1,4 @@
-"""``python -m ml.scene_evaluation``: how well a model finds garments in scenes that it was not trained on.
+"""How well a model finds garments in scenes that it was not trained on.
 
 Every scene goes through the same decoding that serves requests.
 
@@ -6,21 +6,14 @@ Shapes: B scenes, S side of a scene.
 """
 
 import io
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-import click
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ml.bundles import BUNDLED_DIRECTORY, read_bundle
-from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY
-from ml.datasets.garment_scenes import SceneComposer, build_composer
-from ml.errors import InvalidInputError, MLError
+from ml.datasets.garment_scenes import SceneComposer
+from ml.errors import InvalidInputError
 from ml.predictor import Predictor
 from ml.segmentation import count_confusion, iou_by_label, mean_iou
 
@@ -84,30 +77,3 @@ def _answer(predictor: Predictor, images: Tensor) -> Tensor:
     items = torch.stack([item for item in decoded if isinstance(item, Tensor)])
     with torch.inference_mode():
         return predictor.forward(items)[:, :, : items.shape[3]].argmax(dim=1).cpu()
-
-
-@click.command()
-@click.option("--model", type=click.Path(path_type=Path), default=BUNDLED_DIRECTORY / "garments", show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), default=DEFAULT_DIRECTORY, show_default=True)
-@click.option("--scenes", type=click.IntRange(min=1), default=EVALUATION_SCENES, show_default=True)
-@click.option("--seed", type=int, default=EVALUATION_SEED, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(model: Path, data: Path, scenes: int, seed: int, as_json: bool) -> None:
-    """Print the intersection over union of the garments model on scenes of test garments and unseen photographs."""
-    try:
-        result = evaluate_scenes(read_bundle(model).build(), build_composer("test", data), scenes, seed)
-    except MLError as error:
-        raise click.ClickException(str(error)) from error
-    if as_json:
-        click.echo(json.dumps(asdict(result)))
-        return
-    table = Table(title=f"garments: {result.scenes:,} held-out scenes", show_footer=True)
-    table.add_column("label", footer="mean without background")
-    table.add_column("IoU", footer=f"{result.mean_iou:.3f}", justify="right")
-    for label, iou in result.by_label.items():
-        table.add_row(label, f"{iou:.3f}")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -83,7 +83,7 @@ of all scenes; each scene is encoded as a JPEG file and goes the way of a reques
 |---|---|
 {by_label}
 
-`python -m ml.scene_evaluation` measures the second row again (seed {test_seed}). The test scenes chose nothing.
+`python -m ml.evaluate garments` measures the second row again (seed {test_seed}). The test scenes chose nothing.
 
 ## Limits
 

@@ -6,10 +6,12 @@ import torch
 
 from ml.bundles import write_bundle
 from ml.datasets.fashion_mnist import LABELS, LabelledImages
+from ml.evaluations.evaluation import EvaluationOptions
+from ml.evaluations.fashion_similar import evaluate_fashion_similar
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
 from ml.recipes.fashion_similar import CONFIG
-from ml.retrieval import evaluate_fashion_similar, evaluate_retrieval, find_nearest
+from ml.retrieval import evaluate_retrieval, find_nearest
 from ml.spec import ModelSpec
 
 
@@ -56,5 +58,7 @@ def test_precision_is_the_share_of_neighbours_with_the_right_label(embedder: Pre
 def test_a_folder_is_evaluated_on_the_test_images(embedder: Predictor, tiny_fashion: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "model", embedder, dict(CONFIG, arch_options=embedder.spec.arch_options), {}, "# m\n")
     for photo_like in (False, True):
-        evaluation = evaluate_fashion_similar(tmp_path / "model", tiny_fashion, photo_like=photo_like, limit=12)
-        assert (evaluation.items, evaluation.indexed) == (12, 48)
+        evaluation = evaluate_fashion_similar(
+            EvaluationOptions(model=tmp_path / "model", data=tiny_fashion, photo_like=photo_like, limit=12)
+        )
+        assert (evaluation.measured["items"], evaluation.measured["indexed"]) == (12, 48)

@@ -1,15 +1,16 @@
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
+from ml.bundles import BUNDLED_DIRECTORY
 from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY
 from ml.datasets.garment_scenes import LABELS, build_composer
-from ml.errors import InvalidInputError
+from ml.errors import EvaluationError, InvalidInputError
+from ml.evaluations.evaluation import EvaluationOptions
+from ml.evaluations.garments import evaluate_garments
 from ml.predictor import Predictor
-from ml.scene_evaluation import encode_scene, evaluate_scenes, main
+from ml.scene_evaluation import encode_scene, evaluate_scenes
 
 GOAL = 0.85
 """Mean intersection over union on held-out scenes."""
@@ -46,22 +47,15 @@ def test_a_scene_that_is_refused_ends_the_evaluation(garments: Predictor, tiny_f
         evaluate_scenes(garments, build_composer("test", tiny_fashion, size=(4, 4)), count=1)
 
 
-def test_the_command_prints_json(tiny_fashion: Path) -> None:
-    result = CliRunner().invoke(main, ["--data", str(tiny_fashion), "--scenes", "3", "--json"])
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.output)["scenes"] == 3
+def test_the_evaluation_of_garments_names_every_label(tiny_fashion: Path) -> None:
+    report = evaluate_garments(EvaluationOptions(model=BUNDLED_DIRECTORY / "garments", data=tiny_fashion, limit=3))
+    assert [label for label, _ in report.rows] == list(LABELS)
+    assert report.measured["items"] == 3
 
 
-def test_the_command_prints_a_table(tiny_fashion: Path) -> None:
-    result = CliRunner().invoke(main, ["--data", str(tiny_fashion), "--scenes", "3"])
-    assert result.exit_code == 0, result.output
-    assert "Ankle boot" in result.output
-
-
-def test_the_command_fails_with_one_line_when_the_data_is_missing(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["--data", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "dataset-fashion-mnist" in result.output
+def test_garments_have_no_photo_like_test(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="leave --photo-like out"):
+        evaluate_garments(EvaluationOptions(model=tmp_path, photo_like=True))
 
 
 @pytest.mark.skipif(not DEFAULT_DIRECTORY.exists(), reason="needs Debian's dataset-fashion-mnist")
