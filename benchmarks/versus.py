@@ -98,9 +98,10 @@ def _run_peer(peer: Peer, model: str, weights: Path, inputs: Sequence[Path], fol
         with running_peer(peer, model, weights) as url:
             labels = [read_label(wait_until_answers(url, request)) for request in requests[:COMPARED]]
             send_load(url, script, connections=CONNECTIONS, seconds=WARM_UP_S)
-            return Contest(
-                name=peer.name, load=send_load(url, script, connections=CONNECTIONS, seconds=seconds), labels=labels
-            )
+            load = send_load(url, script, connections=CONNECTIONS, seconds=seconds)
+        if load.good_per_second == 0:
+            return Contest(name=peer.name, load=None, problem=f"no success under load; {load.failures} failed")
+        return Contest(name=peer.name, load=load, labels=labels)
     except (PeerFailedError, WrkOutputError) as error:
         return Contest(name=peer.name, load=None, problem=str(error).strip().splitlines()[-1][:200])
 
