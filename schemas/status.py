@@ -37,7 +37,7 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "device": "cuda:0",
             "queue": "inference-cuda-0@host",
             "models": ["fashion/1"],
-            "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "age_ms": 35.0}},
+            "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "used": 0.35, "age_ms": 35.0}},
             "started_at": "2026-11-20T12:00:00.000000+00:00",
             "lease_expires_at": "2026-11-20T12:00:08.000000+00:00",
         }
@@ -107,6 +107,9 @@ class RateSchema(AnswerSchema):
     )
     item_ms = fields.Float(required=True, metadata={"description": "What each item of a batch adds."})
     load_ms = fields.Float(required=True, metadata={"description": "What it took to load."})
+    used = fields.Float(
+        required=True, metadata={"description": "Share of what it could do of this version that it lately did."}
+    )
     age_ms = fields.Float(
         required=True, metadata={"description": "Time since its last batch, at the worker's last heartbeat."}
     )

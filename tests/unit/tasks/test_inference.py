@@ -31,7 +31,7 @@ def test_a_doorbell_drains_the_queue_once(drainer: Mock, doorbell: Mock) -> None
 
     _run(drainer, doorbell)
 
-    drainer.drain.assert_called_once_with()
+    drainer.drain.assert_called_once_with(probe=False)
     doorbell.ring.assert_not_called()
 
 
@@ -44,7 +44,15 @@ def test_a_drain_that_leaves_rows_rings_its_own_worker_again(drainer: Mock, door
     doorbell.ring.assert_called_once_with(QUEUE, message)
 
 
-def _run(drainer: Mock, doorbell: Mock) -> None:
+def test_a_probe_is_drained_as_one(drainer: Mock, doorbell: Mock) -> None:
+    drainer.drain.return_value = False
+
+    _run(drainer, doorbell, probe=True)
+
+    drainer.drain.assert_called_once_with(probe=True)
+
+
+def _run(drainer: Mock, doorbell: Mock, **changes: bool) -> None:
     app = Celery("tests")
     register(app, drainer, doorbell, QUEUE)
-    app.tasks[TaskName.RUN_PREDICTIONS](model="xor", version=1, prediction_ids=["a"])
+    app.tasks[TaskName.RUN_PREDICTIONS](model="xor", version=1, prediction_ids=["a"], **changes)
