@@ -93,11 +93,12 @@ def test_the_loss_has_gradients_everywhere_and_none_without_partners(embedder: P
     torch.autograd.backward(embedder.loss(outputs, torch.tensor([0, 0, 1, 2])))
     assert outputs.grad is not None
     assert bool(outputs.grad.isfinite().all())
-    assert float(embedder.loss(outputs, torch.arange(4))) == 0.0
+    assert embedder.loss(outputs, torch.arange(4)).item() == 0.0
 
 
 def test_the_metric_is_the_share_whose_nearest_other_is_alike(embedder: Predictor) -> None:
-    assert embedder.metric(_places(0, 0.1, 3, 1.4), torch.tensor([0, 0, 1, 1])) == 0.5
+    # The last lies nearer to the second than to the third, which is its like.
+    assert embedder.metric(_places(0, 0.1, 3, 1.4), torch.tensor([0, 0, 1, 1])) == 0.75
 
 
 def test_the_metric_of_a_lone_item_is_0(embedder: Predictor) -> None:
