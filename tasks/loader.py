@@ -261,6 +261,12 @@ class ModelLoader:
             # Where the model itself is at fault, loading it will say so.
             log.warning("tuning_failed", model=version.model, version=version.number, error=str(error))
             return None
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            # A network may fail in any way on inputs that are not a client's; measuring must not keep it from serving.
+            log.exception("tuning_fault", model=version.model, version=version.number)
+            return None
         return known or self._tuner.await_other(version, spec, tune_s)
 
     def _engine_load(

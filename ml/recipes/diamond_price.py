@@ -35,6 +35,9 @@ CONFIG: dict[str, Any] = {
     "max_batch": 256,
 }
 
+N_SAMPLES = 16
+"""Training diamonds that come along with the model: the engine judges faster ways to run it by them."""
+
 CARD = """# diamond-price
 
 {description}
@@ -129,6 +132,7 @@ def _configure(training: PricedDiamonds) -> dict[str, Any]:
     return {
         **CONFIG,
         "input": {"type": "record", "fields": fields},
+        "samples": training.records[:N_SAMPLES],
         "kind_options": {**CONFIG["kind_options"], **_standardise(training.prices.log())},
     }
 
