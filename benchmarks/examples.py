@@ -6,7 +6,6 @@ shop`. Writes `docs/examples.png`.
 
 import io
 from pathlib import Path
-from typing import Any
 
 import click
 import httpx
@@ -115,8 +114,8 @@ def _fetch_picture(var_dir: Path, path: str) -> Image.Image:
     key = (var_dir / ADMIN_KEY_FILE).read_text().strip()
     response = httpx.get(read_state(var_dir).url + path, headers={"Authorization": f"Bearer {key}"}, timeout=30)
     response.raise_for_status()
-    picture: Any = Image.open(io.BytesIO(response.content))
-    return picture.convert("RGB")
+    with Image.open(io.BytesIO(response.content)) as picture:
+        return picture.convert("RGB")
 
 
 if __name__ == "__main__":
