@@ -83,9 +83,7 @@ def resolve(node: dict[str, Any]) -> dict[str, Any]:
 def answers(operation: Operation) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield status, content type and media type object of all that an operation answers."""
     for status, response in operation.members["responses"].items():
-        # Only "not modified" has no body.
-        content = {} if status == "304" else resolve(response)["content"]
-        for content_type, media_type in content.items():
+        for content_type, media_type in resolve(response).get("content", {}).items():
             yield int(status), content_type, media_type
 
 
