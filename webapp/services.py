@@ -3,10 +3,8 @@
 import os
 import random
 import socket
-import threading
 from typing import Self
 
-from cachetools import TTLCache
 from flask import current_app
 from sqlalchemy import Engine as Database
 
@@ -22,6 +20,7 @@ from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
+from webapp.memo import Memo
 from webapp.replies import ReplyListener
 from webapp.workers import WorkerDirectory
 
@@ -30,8 +29,6 @@ KEY_CACHE_S = 5.0
 
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
-
-CACHE_ENTRIES = 4_096
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
@@ -88,8 +85,7 @@ class KeyCache:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: TTLCache[str, Principal] = TTLCache(CACHE_ENTRIES, KEY_CACHE_S)
-        self._lock = threading.Lock()
+        self._memo = Memo(self._read, KEY_CACHE_S)
 
     def verify(self, key: str) -> Principal:
         """Return who holds this key.
@@ -97,14 +93,11 @@ class KeyCache:
         Raises:
             InvalidKeyError: It is malformed, unknown, revoked or expired.
         """
-        with self._lock:
-            known = self._known.get(key)
-        if known is None:
-            with open_session(self._database) as session:
-                known = verify_key(session, key)
-            with self._lock:
-                self._known[key] = known
-        return known
+        return self._memo.get(key)
+
+    def _read(self, key: str) -> Principal:
+        with open_session(self._database) as session:
+            return verify_key(session, key)
 
 
 class ModelCache:
@@ -112,8 +105,7 @@ class ModelCache:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: TTLCache[tuple[str, int | None], ServedVersion] = TTLCache(CACHE_ENTRIES, MODEL_CACHE_S)
-        self._lock = threading.Lock()
+        self._memo = Memo(self._read, MODEL_CACHE_S)
 
     def resolve(self, name: str, number: int | None) -> ServedVersion:
         """Return the version that answers: the asked one, or the champion.
@@ -122,14 +114,11 @@ class ModelCache:
             UnknownModelError: There is no such model, or it has no champion yet.
             UnknownVersionError: The model has no such version.
         """
-        with self._lock:
-            known = self._known.get((name, number))
-        if known is None:
-            with open_session(self._database) as session:
-                known = resolve(session, name, number)
-            with self._lock:
-                self._known[name, number] = known
-        return known
+        return self._memo.get((name, number))
+
+    def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
+        with open_session(self._database) as session:
+            return resolve(session, *asked)
 
 
 def services() -> Services:

@@ -1,0 +1,73 @@
+"""`webapp.memo`: what is read once for many."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.running import wait_until
+from webapp.memo import Memo
+
+PATIENCE_S = 5.0
+
+
+class Source:
+    """Counts its readings; each waits for `gate`, and fails while `error` is set."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def read(self, key: str) -> str:
+        """Read one entry."""
+        self.readings += 1
+        self.gate.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return key.upper()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def test_an_entry_is_read_once(source: Source) -> None:
+    memo = Memo(source.read, 60)
+
+    assert [memo.get("a"), memo.get("a"), memo.get("b")] == ["A", "A", "B"]
+    assert source.readings == 2
+
+
+def test_an_old_entry_is_read_again(source: Source) -> None:
+    memo = Memo(source.read, 0.0)
+
+    assert [memo.get("a"), memo.get("a")] == ["A", "A"]
+    assert source.readings == 2
+
+
+def test_threads_that_miss_together_share_one_reading(source: Source) -> None:
+    memo = Memo(source.read, 60)
+    source.gate.clear()
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(memo.get, "a") for _ in range(8)]
+        wait_until(lambda: source.readings == 1, PATIENCE_S)
+        source.gate.set()
+
+    assert ({each.result() for each in asked}, source.readings) == ({"A"}, 1)
+
+
+def test_a_failure_is_told_to_all_who_waited_and_not_remembered(source: Source) -> None:
+    memo = Memo(source.read, 60)
+    source.gate.clear()
+    source.error = ValueError("away")
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(memo.get, "a") for _ in range(2)]
+        wait_until(lambda: source.readings >= 1, PATIENCE_S)
+        source.gate.set()
+    source.error, failures = None, [each.exception() for each in asked]
+
+    assert [str(failure) for failure in failures] == ["away", "away"]
+    assert memo.get("a") == "A"
