@@ -199,7 +199,7 @@ def _recall(asked: Sequence[Query], found: dict[UUID, list[float]], worst_q: Ten
         for query, worst in zip(asked, worst_q.tolist(), strict=True)
         for distance in found.get(query.id, [])
     )
-    return right / (len(asked) * NEIGHBOURS)
+    return float(right / (len(asked) * NEIGHBOURS))
 
 
 def run(data: Path, n_items: int, n_queries: int, ef_searches: Sequence[int]) -> Report:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError
 
 from schemas.enums import IndexAction
-from store import embeddings, ledger
+from store import embeddings, embeddings_sql, ledger
 from store.database import open_session
 from store.embeddings import Computed, Query
 from store.errors import UnknownItemError
@@ -337,7 +337,7 @@ def test_a_search_goes_through_the_graph(index: Index) -> None:
     index.put("1", EAST)
     connection = index.rows.connection
     [request] = embeddings.read_requests(connection, [index.ask("2")]).values()
-    statement = "EXPLAIN " + embeddings.sql.SEARCH.format(index_id=request.index_id, dimensions=2)
+    statement = "EXPLAIN " + embeddings_sql.SEARCH.format(index_id=request.index_id, dimensions=2)
 
     plan = connection.exec_driver_sql(statement, {"rows": "[]", "limit": 10}).scalars()
 

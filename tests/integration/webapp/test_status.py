@@ -76,7 +76,7 @@ def test_workers_tell_their_device_and_models(api: Api) -> None:
     [worker] = api.get("/v1/workers").get_json()["data"]
 
     assert (worker["device"], worker["queue"]) == ("cpu:0", "inference-cpu-0")
-    assert worker["models"] == ["fashion/1", "xor/1"]
+    assert worker["models"] == ["fashion/1", "fashion-similar/1", "xor/1"]
 
 
 def test_a_process_that_answers_is_live(anonymous: Api) -> None:
