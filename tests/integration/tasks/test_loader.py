@@ -45,7 +45,7 @@ def test_a_version_that_is_held_is_not_loaded_again(loader: ModelLoader, engine:
 
 def test_every_champion_is_loaded_ahead(loader: ModelLoader) -> None:
     assert loader.preload_champions() == []
-    assert loader.held() == ["fashion/1", "xor/1"]
+    assert loader.held() == ["fashion/1", "fashion-similar/1", "xor/1"]
 
 
 def test_a_champion_that_cannot_be_loaded_is_told_and_stops_no_other(loader: ModelLoader, database: Database) -> None:
@@ -54,7 +54,7 @@ def test_a_champion_that_cannot_be_loaded_is_told_and_stops_no_other(loader: Mod
     [problem] = loader.preload_champions()
 
     assert "broken version 1 cannot be loaded on cpu: the object store has nothing" in problem
-    assert loader.held() == ["fashion/1", "xor/1"]
+    assert loader.held() == ["fashion/1", "fashion-similar/1", "xor/1"]
 
 
 def test_weights_that_are_no_weights_are_refused(loader: ModelLoader, database: Database, objects: ObjectStore) -> None:

@@ -110,7 +110,7 @@ def test_an_inference_worker_holds_the_champions_when_it_is_ready(run: Run, data
 
     run(inference_worker, ReadyWorker(lambda: held.extend(each.models for each in _workers(database))))
 
-    assert held == [["fashion/1", "xor/1"]]
+    assert held == [["fashion/1", "fashion-similar/1", "xor/1"]]
 
 
 def test_an_inference_worker_finds_rows_that_nobody_rang_for(
