@@ -126,7 +126,6 @@ def test_champions_run_as_measured_before_the_worker_is_ready(
 
     assert tuner.find(pinned, _spec(pinned)) is not None
     assert _dtype(engine) == "torch.bfloat16"
-    assert not loader.tune_next(lambda: None)
 
 
 def test_a_later_start_measures_nothing(
