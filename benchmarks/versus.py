@@ -13,7 +13,7 @@ from benchmarks.pictures import write_photos
 from benchmarks.report import Figure, Unit, at_least
 from benchmarks.resnet import FULL, LABELS, TUNED, import_into, write_weights
 from benchmarks.wrk import Load, WrkOutputError, send_load, write_script
-from benchmarks.xor import INLINE_OPTIONS, JSON, place_inline
+from benchmarks.xor import INLINE_OPTIONS, INLINE_WARM_UP_S, JSON, place_inline
 from ml.bundles import BUNDLED_DIRECTORY, WEIGHTS_NAME
 
 WARM_UP_S = 5.0
@@ -76,8 +76,16 @@ def compare_xor(seconds: float) -> list[Figure]:
         with running_backend() as stack:
             queue = load_model(stack, "xor", [body], JSON, connections=CONNECTIONS, seconds=seconds)
         with running_backend(*INLINE_OPTIONS) as stack:
-            model = place_inline(stack)
-            inline = load_model(stack, model, [body], JSON, connections=CONNECTIONS, seconds=seconds)
+            place_inline(stack)
+            inline = load_model(
+                stack,
+                "xor",
+                [body],
+                JSON,
+                connections=CONNECTIONS,
+                seconds=seconds,
+                warm_up_s=INLINE_WARM_UP_S,
+            )
     return [
         *[_rate(f"xor, {peer.name}", peer) for peer in peers],
         _rate("xor, ours, queue", Contest(name="queue", load=queue)),

@@ -9,9 +9,10 @@ from benchmarks.report import Figure, Unit, at_least, at_most
 from ml.bundles import BUNDLED_DIRECTORY, read_bundle
 from ml.engine import Engine
 from ml.spec import ModelSpec
+from schemas.enums import Placement
+from schemas.model_settings import ModelSettings
 from store.database import create_database, open_session
-from store.models import promote, register_version
-from store.objects import ObjectStore
+from store.models import configure
 from tests.running import RunningStack
 
 CONNECTIONS = 64
@@ -19,7 +20,8 @@ FORWARDS = 2_000
 
 #: Options of `torchqueue up` under which the web processes answer models of this placement themselves.
 INLINE_OPTIONS = ("--inline",)
-INLINE_MODEL = "bench-xor-inline"
+#: By then every web process has seen the placement and loaded the model.
+INLINE_WARM_UP_S = 5
 JSON = "application/json"
 
 QUEUE_PER_SECOND = 2_000
@@ -85,7 +87,13 @@ def measure_inline(seconds: float) -> list[Figure]:
     with TemporaryDirectory() as folder, running_backend(*INLINE_OPTIONS) as stack:
         place_inline(stack)
         load = load_model(
-            stack, INLINE_MODEL, [write_xor(Path(folder))], JSON, connections=CONNECTIONS, seconds=seconds
+            stack,
+            "xor",
+            [write_xor(Path(folder))],
+            JSON,
+            connections=CONNECTIONS,
+            seconds=seconds,
+            warm_up_s=INLINE_WARM_UP_S,
         )
         return [
             Figure(
@@ -98,25 +106,12 @@ def measure_inline(seconds: float) -> list[Figure]:
         ]
 
 
-def place_inline(stack: RunningStack) -> str:
-    """Register `xor` once more with the placement `inline`; returns the name of that model."""
-    bundle = read_bundle(BUNDLED_DIRECTORY / "xor")
+def place_inline(stack: RunningStack) -> None:
+    """Let the web processes answer `xor` themselves. They load it when they are asked first."""
     database = create_database(stack.settings["TORCHQUEUE_DATABASE_URL"], application="benchmark")
-    objects = ObjectStore(stack.settings["TORCHQUEUE_OBJECT_URL"])
     with open_session(database) as session:
-        version = register_version(
-            session,
-            name=INLINE_MODEL,
-            kind=bundle.config["kind"],
-            config={**bundle.config, "name": INLINE_MODEL, "placement": "inline"},
-            weights_sha256=objects.put(bundle.weights),
-            weights_bytes=len(bundle.weights),
-            metrics={},
-            source="imported",
-        )
-        promote(session, name=INLINE_MODEL, number=version.number)
+        configure(session, name="xor", settings=ModelSettings(placement=Placement.INLINE))
     database.dispose()
-    return INLINE_MODEL
 
 
 def _memory(name: str, value: float, most: float) -> Figure:
