@@ -49,18 +49,18 @@ class Services:
         self.settings = settings
         self.channel = reply_channel(process)
         self.database = create_database(settings.database_url, application="web", pool_size=READ_CONNECTIONS)
-        background = create_database(
+        self.background = create_database(
             settings.database_url, application="web-background", pool_size=BACKGROUND_CONNECTIONS
         ).execution_options(isolation_level="AUTOCOMMIT")
         self.objects = ObjectStore(settings.object_url)
         self.redis = connect_redis(settings.redis_url)
         # Each process draws differently, so that they do not all ring the same worker.
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
-        self.directory = WorkerDirectory(background, balancer)
-        self.dispatcher = Dispatcher(background, Doorbell(settings.redis_url), balancer)
+        self.directory = WorkerDirectory(self.background, balancer)
+        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
-            background,
+            self.background,
             self.channel,
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,

@@ -116,6 +116,10 @@ def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
     yield create_app(services.settings, services)
     services.listener.stop()
     services.directory.stop()
+    # A process keeps its connections for its life; here all of them would add up to more than the server gives.
+    services.dispatcher._connection.close()
+    services.database.dispose()
+    services.background.dispose()
 
 
 @contextmanager
@@ -144,4 +148,5 @@ def worker_process(settings: Settings, database: Database, objects: ObjectStore)
     worker.stop()
     life.end()
     engine.close()
+    pool.dispose()
     clean(database)
