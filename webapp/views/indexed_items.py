@@ -38,13 +38,40 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import CREATE_BODY, answer, put_item
+from webapp.requests import PICTURE, answer, put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.
 SIGNATURES = {b"\xff\xd8": "image/jpeg", b"\x89PNG": "image/png", b"RIFF": "image/webp"}
 
 PHOTO = {"type": "string", "format": "binary", "description": "The bytes as they were put."}
+
+#: As for a prediction, but only pictures; generators make a class of each title, so these are its own.
+PUT_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "A picture as a form part, as bytes or as base64.",
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "title": "IndexedItemForm",
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP."}},
+            }
+        },
+        "application/json": {
+            "schema": {
+                "title": "IndexedItemInput",
+                "type": "object",
+                "required": ["input"],
+                "additionalProperties": False,
+                "properties": {"input": {"type": "string", "description": "The picture as base64."}},
+            },
+            "example": {"input": "iVBORw0KGgo…"},
+        },
+        **{name: {"schema": PICTURE["schema"]} for name in ("image/jpeg", "image/png", "image/webp")},
+    },
+}
 
 blp = Blueprint(
     "indexed_items",
@@ -116,7 +143,7 @@ class IndexedItemViews(MethodView):
         example=prediction_schemas.QUEUED_EXAMPLE,
         headers=QUEUED_HEADERS | REPLAYED_HEADERS,
     )
-    @blp.doc(operationId="put_indexed_item", requestBody=CREATE_BODY)
+    @blp.doc(operationId="put_indexed_item", requestBody=PUT_BODY)
     @require(Scope.PREDICT)
     @blp.arguments(schemas.IndexedItemPutQueryArgsSchema(), location="query")
     @blp.arguments(prediction_schemas.PredictionHeadersSchema(), location="headers")

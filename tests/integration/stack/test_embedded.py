@@ -7,6 +7,7 @@ import redis
 from sqlalchemy import Connection, make_url, text
 
 from stack.embedded import create_database_if_missing, prepare_valkey
+from tests.factories import BUNDLED_MODELS
 
 
 def test_nobody_else_on_the_machine_reaches_postgres(postgres_url: str) -> None:
@@ -29,7 +30,7 @@ def test_postgres_has_vectors(connection: Connection) -> None:
 def test_a_database_that_is_there_is_kept(postgres_url: str, connection: Connection) -> None:
     create_database_if_missing(postgres_url)
 
-    assert connection.execute(text("SELECT count(*) FROM models")).scalar_one() == 2
+    assert connection.execute(text("SELECT count(*) FROM models")).scalar_one() == len(BUNDLED_MODELS)
 
 
 def test_a_valkey_that_runs_is_ready(redis_url: str, tmp_path: Path) -> None:
