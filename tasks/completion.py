@@ -50,6 +50,10 @@ class Completion:
             log.info("results_fenced", count=len(outcomes) - len(finished))
         publish(self._replies, finished)
 
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
     def _finish_results(self, kind: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
         answered = [(outcome.claim, outcome.result) for outcome in outcomes if outcome.result is not None]
         results = self._finishers.finish(kind, [claim for claim, _ in answered], [result for _, result in answered])

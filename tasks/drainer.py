@@ -129,6 +129,13 @@ class Drainer:
         self._stopping.set()
         self._intake.stop()
 
+    def close(self) -> None:
+        """End the threads and give the connections back. Nothing may drain any more."""
+        self._ahead.shutdown()
+        self._behind.shutdown()
+        self._intake.close()
+        self._completion.close()
+
     def _run(self, batch: Batch, *, more: bool) -> Batch | None:
         """Compute one batch and return the next, which is prepared meanwhile when there is time for it."""
         pipelined = self._compute_ms.get(batch.key, 0.0) > PIPELINE_ABOVE_MS

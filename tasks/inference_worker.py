@@ -94,6 +94,7 @@ class InferenceWorker:
         """Leave in order: nothing is held when the life ends."""
         self.idle_tuning.stop()
         self.poll.stop()
+        self.drainer.close()
         self.life.end()
         self.loader.close()
         self.engine.close()

@@ -123,6 +123,11 @@ class Intake:
         """Claim no more."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """Give the connection back."""
+        self._fetchers.shutdown()
+        self._connection.close()
+
     def let_go(self, batch: Batch) -> None:
         """Let the batch's model leave the device when others need its room."""
         self._loader.unpin(batch.key)

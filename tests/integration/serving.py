@@ -146,6 +146,7 @@ def worker_process(settings: Settings, database: Database, objects: ObjectStore)
     worker.start()
     yield worker
     worker.stop()
+    drainer.close()
     life.end()
     engine.close()
     pool.dispose()

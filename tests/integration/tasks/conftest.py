@@ -63,9 +63,7 @@ def make_drainer(
 
     yield make
     for drainer in made:
-        # A process keeps these for its life; here they would use up the pool.
-        drainer._intake._connection.close()
-        drainer._completion._connection.close()
+        drainer.close()
 
 
 @pytest.fixture

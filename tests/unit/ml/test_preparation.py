@@ -111,7 +111,7 @@ def test_a_reduced_garment_is_the_garment(fashion: Any, samples: Path, encode_im
 
 
 def test_an_unknown_preparation_is_named() -> None:
-    with pytest.raises(InvalidSpecError, match=r"input\.preparation: must be one of: garment, photo"):
+    with pytest.raises(InvalidSpecError, match=r"input\.preparation: must be one of: garment, letterbox, photo"):
         find_preparation("magic")
 
 
