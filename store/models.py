@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from schemas.enums import Placement
 from schemas.model_settings import ModelSettings
 from store.errors import KindMismatchError, ModelSettingsError, UnknownModelError, UnknownVersionError
+from store.tables import registry as _registry  # noqa: F401 - relationships name tables that nothing else here imports
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 
