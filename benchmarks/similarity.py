@@ -63,7 +63,10 @@ FILL_ITEMS = """
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Searches at one width. Recall 0..1; times in milliseconds, of a call and, of batches, of a call for 64."""
+    """Searches at one width. Recall 0..1; times in milliseconds, of a call and, of batches, of a call for 64.
+
+    `floor_p99_ms` is of `SELECT 1` at the same time: what a machine that does other work takes for nothing.
+    """
 
     ef_search: int
     recall_at_10: float
@@ -71,6 +74,7 @@ class Found:
     single_p99_ms: float
     batch_p50_ms: float
     batch_p99_ms: float
+    floor_p99_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +173,7 @@ def measure(database: Engine, index_id: int, queries_qe: Tensor, worst_q: Tensor
         dimensions = queries_qe.shape[1]
         batched = _search_all(connection, index_id, dimensions, batches)
         single = _search_all(connection, index_id, dimensions, [[each] for each in asked])
+        floor_ms = _time_nothing(connection, len(asked))
     return Found(
         ef_search=ef_search,
         recall_at_10=_recall(asked, single[0], worst_q),
@@ -176,6 +181,7 @@ def measure(database: Engine, index_id: int, queries_qe: Tensor, worst_q: Tensor
         single_p99_ms=float(np.percentile(single[1], 99)),
         batch_p50_ms=float(np.percentile(batched[1], 50)),
         batch_p99_ms=float(np.percentile(batched[1], 99)),
+        floor_p99_ms=float(np.percentile(floor_ms, 99)),
     )
 
 
@@ -191,6 +197,15 @@ def _search_all(
         times_ms.append((time.perf_counter() - started) * 1000)
         distances |= {query_id: [each.distance for each in near] for query_id, near in found.items()}
     return distances, times_ms
+
+
+def _time_nothing(connection: Connection, count: int) -> list[float]:
+    times_ms = []
+    for _ in range(count):
+        started = time.perf_counter()
+        connection.exec_driver_sql("SELECT 1")
+        times_ms.append((time.perf_counter() - started) * 1000)
+    return times_ms
 
 
 def _recall(asked: Sequence[Query], found: dict[UUID, list[float]], worst_q: Tensor) -> float:
@@ -253,10 +268,10 @@ def _print(report: Report) -> None:
         f"at once in {report.build_s:.0f} s; graph {report.index_mib:.0f} MiB, table {report.table_mib:.0f} MiB"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("ef_search", "recall@10", "p50", "p99", f"{BATCH} at once, p50", "p99"):
+    for column in ("ef_search", "recall@10", "p50", "p99", f"{BATCH} at once, p50", "p99", "SELECT 1, p99"):
         table.add_column(column, justify="right")
     for each in report.found:
-        times = (each.single_p50_ms, each.single_p99_ms, each.batch_p50_ms, each.batch_p99_ms)
+        times = (each.single_p50_ms, each.single_p99_ms, each.batch_p50_ms, each.batch_p99_ms, each.floor_p99_ms)
         table.add_row(str(each.ef_search), f"{each.recall_at_10:.4f}", *(f"{ms:.1f} ms" for ms in times))
     console.print(table)
 

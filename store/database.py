@@ -30,7 +30,7 @@ SESSION_SETTINGS = {
     "enable_seqscan": "off",
     # How widely a search goes through the graph of an index of neighbours. Measured with 60,000 items by
     # `benchmarks.similarity`: see docs/decisions/0005-similarity-index.md.
-    "hnsw.ef_search": "100",
+    "hnsw.ef_search": "40",
     # Items that were replaced or removed stay in the graph until a vacuum: go on until enough others are found.
     "hnsw.iterative_scan": "strict_order",
 }
