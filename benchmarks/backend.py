@@ -1,6 +1,7 @@
 """The backend under measurement: a stack of its own, the load on it, and what it stored."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,12 @@ MEBIBYTE = 1024 * 1024
 #: A first load waits here until the worker has loaded, tuned and warmed up a new model.
 FIRST_ANSWER_TIMEOUT_S = 600.0
 
+#: A stack goes on working after it says ready: further processes start, and idle models are measured. It has settled
+#: when the machine was this quiet, percent of all processors, for so many seconds; one that never is has its limit.
+QUIET_PERCENT = 15.0
+QUIET_S = 8
+SETTLE_LIMIT_S = 240.0
+
 #: Asks for an answer that was computed now, where the backend can tell one from a remembered one.
 FRESH = "no_cache"
 
@@ -30,7 +37,15 @@ def running_backend(*options: str) -> Iterator[RunningStack]:
         TemporaryDirectory(prefix="torchqueue-bench-") as folder,
         RunningStack.start(Path(folder) / "var", *options) as stack,
     ):
+        wait_until_settled()
         yield stack
+
+
+def wait_until_settled() -> None:
+    """Wait until the machine has nothing left to do, so that a start is not measured along with what follows it."""
+    until, quiet_s = time.monotonic() + SETTLE_LIMIT_S, 0
+    while quiet_s < QUIET_S and time.monotonic() < until:
+        quiet_s = quiet_s + 1 if psutil.cpu_percent(1.0) < QUIET_PERCENT else 0
 
 
 def prediction_url(stack: RunningStack, model: str) -> str:

@@ -1,9 +1,10 @@
 """What travels between processes: frozen, keyword-only, named in the imperative or for the event."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
+
+import orjson
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +57,9 @@ class PredictionFinished:
         """Encode a group of events as one message."""
         # `dataclasses.asdict` deep-copies every result; this path runs for each prediction.
         fields = PredictionFinished.__slots__
-        return json.dumps([{name: getattr(event, name) for name in fields} for event in events], separators=(",", ":"))
+        return orjson.dumps([{name: getattr(event, name) for name in fields} for event in events]).decode()
 
     @classmethod
     def load_many(cls, message: bytes | str) -> list[Self]:
         """Decode what `dump_many` wrote."""
-        return [cls(**fields) for fields in json.loads(message)]
+        return [cls(**fields) for fields in orjson.loads(message)]

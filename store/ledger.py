@@ -6,13 +6,13 @@ needs no transaction of its own, so the hot callers use autocommit and save two 
 Postgres' `now()`. A trigger in the database refuses illegal edges, whatever code runs.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Connection, Row
 
 from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority
@@ -421,4 +421,4 @@ def _outcome_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _dump(rows: list[dict[str, Any]]) -> str:
-    return json.dumps(rows, separators=(",", ":"), allow_nan=False)
+    return orjson.dumps(rows).decode()

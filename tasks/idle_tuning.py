@@ -2,6 +2,7 @@
 
 import threading
 
+import psutil
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +21,32 @@ IDLE_S = 3.0
 #: A measurement that was broken off waits for twice as long an idleness as the one before, up to this.
 LONGEST_IDLE_S = 300.0
 
+#: Of the machine's processors: where other processes use more, a measurement would take from them and be wrong itself.
+MOST_OTHERS_SHARE = 0.25
+
+#: A machine that is never that quiet is measured all the same, after so long.
+PATIENCE_S = 600.0
+
+
+class OthersLoad:
+    """How busy other processes keep the machine: this one's idleness says nothing of theirs."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._seen = self._look()
+
+    def share(self) -> float:
+        """Return the share of all processors, 0 to 1, that others used since the last call."""
+        before, self._seen = self._seen, self._look()
+        total, busy, own = (now - then for now, then in zip(self._seen, before, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else 0.0
+
+    def _look(self) -> tuple[float, float, float]:
+        """Seconds of processor time since the start: all, those that were used, and those used by this process."""
+        times, own = psutil.cpu_times(), self._process.cpu_times()
+        total = sum(times)
+        return total, total - times.idle - getattr(times, "iowait", 0.0), own.user + own.system
+
 
 class IdleTuning:
     """A thread that tunes and makes way as soon as there is work.
@@ -31,6 +58,7 @@ class IdleTuning:
     def __init__(self, loader: ModelLoader) -> None:
         self._loader = loader
         self._idle_s = IDLE_S
+        self._others = OthersLoad()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="idle-tuning", daemon=True)
 
@@ -46,7 +74,8 @@ class IdleTuning:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
-            if self._loader.idle_s() >= self._idle_s and not self._tune():
+            quiet = self._others.share() <= MOST_OTHERS_SHARE or self._loader.idle_s() > PATIENCE_S
+            if quiet and self._loader.idle_s() >= self._idle_s and not self._tune():
                 # Versions that are loaded later come back here.
                 self._idle_s = IDLE_S
 

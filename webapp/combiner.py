@@ -21,7 +21,6 @@ class Combiner(Generic[Entry]):
         name: Of the thread that does what is left over.
         work: Gets a group; an empty one when it was woken or its tick is over. Must not raise.
         limit: Most entries of a group.
-        then: Gets the same group after its turn was given back, so that the next group is worked on meanwhile.
         tick_s: The thread calls `work` at least this often, also when nothing came. None waits for entries.
     """
 
@@ -31,12 +30,10 @@ class Combiner(Generic[Entry]):
         work: Callable[[Sequence[Entry]], None],
         *,
         limit: int,
-        then: Callable[[Sequence[Entry]], None] | None = None,
         tick_s: float | None = None,
     ) -> None:
         self._work = work
         self._limit = limit
-        self._then = then
         self._tick_s = tick_s
         self._inbox: deque[Entry] = deque()
         self._turn = threading.Lock()
@@ -67,8 +64,6 @@ class Combiner(Generic[Entry]):
             self._turn.release()
         if self._inbox:
             self.wake()
-        if self._then is not None:
-            self._then(group)
 
     def _gather(self) -> list[Entry]:
         return [self._inbox.popleft() for _ in range(min(len(self._inbox), self._limit))]

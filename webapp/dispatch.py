@@ -24,6 +24,7 @@ from webapp.backlog import Backlog
 from webapp.balancer import Balancer, Ring
 from webapp.combiner import Combiner
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
+from webapp.inline import InlinePlace
 from webapp.tickets import Ticket
 
 log = structlog.get_logger()
@@ -45,12 +46,16 @@ class Dispatcher:
         database: Durable; one connection is held.
         doorbell: Used by one thread at a time.
         balancer: Chooses whom to ring.
+        inline: Answers what is to be answered in this process; None where nothing is.
     """
 
-    def __init__(self, database: Database, doorbell: Doorbell, balancer: Balancer) -> None:
+    def __init__(
+        self, database: Database, doorbell: Doorbell, balancer: Balancer, inline: InlinePlace | None = None
+    ) -> None:
         self._connection = HeldConnection(database)
         self._doorbell = doorbell
         self._balancer = balancer
+        self._inline = inline
         self._backlog = Backlog()
         self._combiner = Combiner[Ticket]("submitter", self._work, limit=GROUP_LIMIT, tick_s=TICK_S)
 
@@ -84,6 +89,7 @@ class Dispatcher:
 
     def _work(self, group: Sequence[Ticket]) -> None:
         try:
+            self._answer([ticket for ticket in group if ticket.inline])
             self._commit([ticket for ticket in group if ticket.answer is None])
             self._record([ticket for ticket in group if ticket.answer is not None])
             self._ring()
@@ -92,6 +98,14 @@ class Dispatcher:
             for ticket in group:
                 if ticket.accepted_at is None and ticket.finished is None and not ticket.repeated:
                     ticket.refuse(DatabaseUnavailableError("the request could not be stored; try again"))
+
+    def _answer(self, group: Sequence[Ticket]) -> None:
+        """Compute what is computed here: one batch of all that waited for the commit before this one.
+
+        A batch of its own while that commit ran would be a few rows, and cost as much as this one.
+        """
+        if group and self._inline is not None:
+            self._inline.answer(group)
 
     def _commit(self, group: Sequence[Ticket]) -> None:
         """Write what a worker is to answer."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -37,6 +37,9 @@ ENDPOINT = "predictions.PredictionCreateViews"
 
 QUERY = PredictionQueryArgsSchema(unknown=EXCLUDE)
 HEADERS = PredictionHeadersSchema()
+
+#: Different queries that are remembered.
+QUERIES = 1_024
 
 RESPONSE_HEADERS = [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
 
@@ -114,10 +117,7 @@ class FastLane:
     def _read_query(self, text: str) -> dict[str, Any]:
         if not text:
             return dict(self._no_query)
-        pairs = parse_qsl(text, keep_blank_values=True)
-        if len(dict(pairs)) != len(pairs):
-            raise ValidationError("a repeated argument")
-        return _load(QUERY, dict(pairs))
+        return dict(_parse_query(text))
 
     def _read_headers(self, environ: "WSGIEnvironment") -> dict[str, Any]:
         given = {"Prefer": environ.get("HTTP_PREFER"), "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY")}
@@ -151,6 +151,15 @@ class FastLane:
     def _refuse(self, error: Exception) -> Response:
         response: Response = self._app.make_response(self._app.handle_user_exception(error))
         return response
+
+
+@lru_cache(maxsize=QUERIES)
+def _parse_query(text: str) -> dict[str, Any]:
+    """Read a query. Most clients send one of a few, so what was read is remembered; the caller copies it."""
+    pairs = parse_qsl(text, keep_blank_values=True)
+    if len(dict(pairs)) != len(pairs):
+        raise ValidationError("a repeated argument")
+    return _load(QUERY, dict(pairs))
 
 
 def _load(schema: Schema, given: Mapping[str, str]) -> dict[str, Any]:

@@ -15,14 +15,9 @@ from schemas.enums import Durability, Placement
 from store.ledger import Answer
 from store.models import ServedVersion
 from store.settings import Settings
-from webapp.combiner import Combiner
-from webapp.dispatch import Dispatcher
 from webapp.tickets import Ticket
 
 log = structlog.get_logger()
-
-#: Most requests of one batch; the model's own `max_batch` splits it further.
-GROUP_LIMIT = 256
 
 #: Loaded by name, and only in processes of the inline role: it brings torch with it.
 RUNNER_MODULE = "tasks.inline"
@@ -49,30 +44,19 @@ class InlinePlace:
 
     Args:
         runner: Computes.
-        dispatcher: Stores what was answered, and queues what was not.
     """
 
-    def __init__(self, runner: Runner, dispatcher: Dispatcher) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._dispatcher = dispatcher
-        # The next batch computes while the rows of this one are committed.
-        self._combiner = Combiner[Ticket]("inline", self._answer, then=self._dispatcher.submit, limit=GROUP_LIMIT)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._combiner.start()
 
     def serves(self, version: ServedVersion) -> bool:
         """Whether a version is to be answered here, and can be."""
         return version.settings.placement is Placement.INLINE and self._runner.serves(version)
 
-    def submit(self, ticket: Ticket) -> None:
-        """Hand over a ticket; it is settled when its row is committed or refused, or before when `relaxed`."""
-        self._combiner.submit([ticket])
-
-    def _answer(self, group: Sequence[Ticket]) -> None:
-        ordered = sorted(group, key=lambda ticket: ticket.version.model_version_id)
-        for _, same in groupby(ordered, key=lambda ticket: ticket.version.model_version_id):
+    def answer(self, group: Sequence[Ticket]) -> None:
+        """Give tickets their answers, or none where it cannot be computed here. Called by one thread at a time."""
+        ordered = sorted(group, key=_version_id)
+        for _, same in groupby(ordered, key=_version_id):
             tickets = list(same)
             version = tickets[0].version
             try:
@@ -85,3 +69,7 @@ class InlinePlace:
                 ticket.answer = answer
                 if version.settings.durability is Durability.RELAXED:
                     ticket.finish_early(answer)
+
+
+def _version_id(ticket: Ticket) -> int:
+    return ticket.version.model_version_id

@@ -138,28 +138,22 @@ def put_item(
     asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
     submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
     ticket = Ticket(replace(submission, index_action=IndexAction.PUT), version, wait_s=wait_s)
-    _queue(services, ticket)
+    _submit(services, ticket)
     return ticket
 
 
 def _run(services: Services, ticket: Ticket) -> None:
     """Store a ticket, have it answered where its model runs, and wait as long as the client wants."""
     inline = services.inline
-    if ticket.answer is None and inline is not None and inline.serves(ticket.version):
-        _wait(services, ticket, inline.submit)
-    else:
-        _queue(services, ticket)
+    ticket.inline = ticket.answer is None and inline is not None and inline.serves(ticket.version)
+    _submit(services, ticket)
 
 
-def _queue(services: Services, ticket: Ticket) -> None:
-    """Store a ticket, for a worker unless it is answered already, and wait as long as the client wants."""
-    _wait(services, ticket, lambda ticket: services.dispatcher.submit([ticket]))
-
-
-def _wait(services: Services, ticket: Ticket, submit: Callable[[Ticket], None]) -> None:
+def _submit(services: Services, ticket: Ticket) -> None:
+    """Store a ticket, for a worker unless it is answered already or here, and wait as long as the client wants."""
     services.listener.expect(ticket.submission.id, ticket.finish)
     try:
-        submit(ticket)
+        services.dispatcher.submit([ticket])
         ticket.wait(ticket.wait_s or ACCEPT_TIMEOUT_S)
     finally:
         services.listener.forget(ticket.submission.id, ticket.finish)

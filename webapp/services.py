@@ -57,7 +57,8 @@ class Services:
         # Each process draws differently, so that they do not all ring the same worker.
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
-        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
+        self.inline = InlinePlace(load_runner(settings)) if settings.inline else None
+        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
@@ -68,12 +69,9 @@ class Services:
         self.keys = KeyCache(self.database)
         self.models = ModelCache(self.database)
         self.cache = ResultCache()
-        self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
 
     def start(self) -> Self:
         """Start the threads of this process."""
-        if self.inline is not None:
-            self.inline.start()
         self.directory.start()
         self.listener.start()
         self.dispatcher.start()

@@ -50,6 +50,7 @@ class Ticket:
         wait_s: How long the client is willing to wait for the end; 0 for the acceptance only.
 
     Attributes:
+        inline: Whether it is to be answered in this process.
         payload: The input as it was sent, for whoever answers in this process.
         answer: What is known already; such a submission is stored with it and never queued.
     """
@@ -61,6 +62,7 @@ class Ticket:
         "answer",
         "error",
         "finished",
+        "inline",
         "payload",
         "repeated",
         "submission",
@@ -71,6 +73,7 @@ class Ticket:
     def __init__(self, submission: Submission, version: ServedVersion, *, wait_s: float) -> None:
         self.submission = submission
         self.version = version
+        self.inline = False
         self.payload: Any = None
         self.answer: Answer | None = None
         self.accepted_at: datetime | None = None

@@ -194,6 +194,7 @@ def test_an_idle_worker_measures_by_itself(
 ) -> None:
     monkeypatch.setattr("tasks.idle_tuning.LOOK_EVERY_S", 0.01)
     monkeypatch.setattr("tasks.idle_tuning.IDLE_S", 0.02)
+    monkeypatch.setattr("tasks.idle_tuning.MOST_OTHERS_SHARE", 1.0)
     loader.ensure(pinned.model_version_id)
     idle = IdleTuning(loader)
     idle.start()

@@ -12,6 +12,7 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT_OR_NONE = st.none() | st.text()
 EVENTS = st.builds(
     PredictionFinished,
+    attempt=st.integers(0, 3),
     result=st.none() | st.dictionaries(st.text(), FLOATS | st.text() | st.lists(st.text())),
     error_code=TEXT_OR_NONE,
     error_detail=TEXT_OR_NONE,

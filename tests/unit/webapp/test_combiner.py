@@ -118,23 +118,3 @@ def test_a_tick_works_without_entries(start: Start, groups: Groups) -> None:
 
     wait_until(lambda: len(groups.seen) >= 2, PATIENCE_S)
     assert groups.seen[:2] == [[], []]
-
-
-def test_the_next_group_is_worked_on_while_the_first_goes_on(pool: ThreadPoolExecutor, groups: Groups) -> None:
-    went_on: list[list[int]] = []
-    gate = threading.Event()
-
-    def go_on(group: Sequence[int]) -> None:
-        if 1 in group:
-            gate.wait(PATIENCE_S)
-        went_on.append(list(group))
-
-    combiner = Combiner[int]("own", groups.work, limit=10, then=go_on)
-    combiner.start()
-    first = pool.submit(combiner.submit, [1])
-    wait_until(lambda: groups.seen == [[1]], PATIENCE_S)
-    combiner.submit([2])
-    gate.set()
-    first.result(PATIENCE_S)
-
-    assert went_on == [[2], [1]]
