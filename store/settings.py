@@ -27,7 +27,7 @@ class Settings:
         max_pixels: Largest accepted picture, width times height.
         device_memory_mb: Memory of a device in MiB for the weights of its models; None: a share of what it has.
         retention_days: Age at which partitions of predictions are dropped.
-        web_threads: Requests that one web process answers at once.
+        web_threads: Threads of one web process for photos and for Flask's views.
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.

@@ -1,5 +1,7 @@
 """One inference worker: one process, one device. Imports torch, so the device must be pinned before."""
 
+import gc
+
 import structlog
 from celery import Celery
 
@@ -110,6 +112,9 @@ def run(settings: Settings, device: str) -> None:
         log.error("champion_not_loaded", error=problem)
     app = create_celery(settings)
     worker.register_on(app)
+    # What was imported and loaded stays: looking through it for garbage would stop the device for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     # Before Celery: a worker that starts while the broker is away answers all the same, by its safety poll.
     worker.start()
     try:

@@ -1,6 +1,6 @@
 """The application factory. Nothing connects before it is called; granian calls `serve` in each web process."""
 
-import sys
+import gc
 
 from flask import Flask, request
 from werkzeug.exceptions import NotFound
@@ -22,12 +22,6 @@ MAX_FORM_PARTS = 8
 MAX_FORM_MEMORY_BYTES = 64_000
 
 BLUEPRINTS = (predictions.blp, masks.blp, items.blp, indexed_items.blp, models.blp, status.blp, health.blp)
-
-
-# Threads that wait for the interpreter wake this often to ask for it. With the default of 5 ms, sixty waiting requests
-# make 12,000 wake-ups a second, a third of the process's time. No request computes for long, so nobody needs to be
-# interrupted.
-SWITCH_INTERVAL_S = 0.05
 
 
 def create_app(settings: Settings, services: Services | None = None) -> Flask:
@@ -59,17 +53,20 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     app.before_request(_refuse_nul)
     register_headers(app)
     register_error_handlers(app)
-    if services is not None:
-        app.wsgi_app = FastLane(app, services)  # type: ignore[method-assign]  # As Flask documents it.
     return app
 
 
-def serve() -> Flask:
-    """Build the application of one web process from its environment and start its threads."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+def serve() -> FastLane:
+    """Build the ASGI application of one web process from its environment and start its threads."""
     settings = Settings.from_env()
     configure_logging(settings.log_level, "web")
-    return create_app(settings, Services(settings).start())
+    services = Services(settings).start()
+    lane = FastLane(create_app(settings, services), services)
+    # All that was imported stays. Looking through it again and again for garbage would hold up requests, each time for
+    # a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    return lane
 
 
 def _refuse_nul() -> None:

@@ -51,6 +51,13 @@ class Combiner(Generic[Entry]):
         if self._turn.acquire(blocking=False):
             self._take_turn()
 
+    def hand_in(self, entries: Sequence[Entry]) -> None:
+        """Hand entries in for the thread to work on. Returns at once, for callers that must never be kept."""
+        self._inbox.extend(entries)
+        # One that waits already serves these entries too.
+        if self._wakes.empty():
+            self.wake()
+
     def wake(self) -> None:
         """Let the thread call `work`, with whatever waits."""
         self._wakes.put(None)

@@ -1,8 +1,8 @@
-"""Group commit: one thread at a time writes what all request threads hand in, then rings.
+"""Group commit: one thread at a time writes what all requests hand in, then rings.
 
 It takes everything that waits, inserts it in one statement with one commit, and rings a worker once for each
 model version. There is no timer: while one commit runs, the next group gathers, so a lone request waits for
-nobody, not even for another thread, and a crowd shares the cost of the commit.
+nobody, and a crowd shares the cost of the commit.
 
 Nor is every group rung. A worker that was rung claims until it finds nothing, and then says that it is idle;
 until it does, rows need no doorbell of their own. See docs/decisions/0002-group-commit.md.
@@ -67,6 +67,10 @@ class Dispatcher:
         """Hand over submissions; each ticket is settled when its group is committed or refused."""
         self._combiner.submit(tickets)
 
+    def hand_in(self, tickets: Sequence[Ticket]) -> None:
+        """Hand over submissions without ever waiting, as an event loop must."""
+        self._combiner.hand_in(tickets)
+
     def hear_finished(self, events: Sequence[PredictionFinished]) -> None:
         """These are terminal: nobody needs to hear of them any more. Called from the listener's thread."""
         self._backlog.forget([event.id for event in events])
@@ -89,7 +93,7 @@ class Dispatcher:
 
     def _work(self, group: Sequence[Ticket]) -> None:
         try:
-            self._answer([ticket for ticket in group if ticket.inline])
+            self._answer([ticket for ticket in group if ticket.inline and ticket.answer is None])
             self._commit([ticket for ticket in group if ticket.answer is None])
             self._record([ticket for ticket in group if ticket.answer is not None])
             self._ring()

@@ -1,34 +1,40 @@
-"""The one hot operation without Flask's dispatch: `POST /v1/models/{model}/predictions` when nothing is unusual.
+"""The web process's ASGI application: the hot operation in the event loop, everything else by Flask in threads.
 
-Routing, contexts, hooks and argument schemas cost a small request more than all that is done for it. This middleware
-does the same work by the same functions as the view; whatever it will not take, and every refusal, goes through Flask,
-which alone knows how to refuse. Flask's own view stays the contract, and a test compares both.
+A request that waits for its answer costs no thread here, so thousands may wait, and answers that are committed
+together wake their requests with one call. `POST /v1/models/{model}/predictions` is read by the same functions as in
+Flask's view, which stays the contract; a test compares both. Whatever this will not take, and every refusal, goes
+through Flask, which alone knows how to refuse. See docs/decisions/0009-event-loop.md.
 """
 
+import asyncio
+import io
+import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import orjson
+from a2wsgi import WSGIMiddleware
+from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
+from a2wsgi.wsgi import Body, build_environ
+from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
 
-from schemas.enums import Scope
+from schemas.enums import Scope as KeyScope
 from schemas.predictions import PredictionHeadersSchema, PredictionQueryArgsSchema
 from webapp.auth import authenticate, read_key
 from webapp.headers import SECURITY_HEADERS
+from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
-from webapp.requests import answer, ask, finished_body
+from webapp.requests import Prepared, answer, finished_body, prepare, run, run_in_loop
 from webapp.services import Services
-from webapp.tickets import Ticket
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = re.compile(r"/v1/models/([\w.-]+)/predictions")
 
@@ -41,7 +47,13 @@ HEADERS = PredictionHeadersSchema()
 #: Different queries that are remembered.
 QUERIES = 1_024
 
-RESPONSE_HEADERS = [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
+#: A body up to this size is read in the event loop; hashing and storing a larger one would keep all others waiting.
+LIGHT_BYTES = 64 * 1024
+
+RESPONSE_HEADERS = [
+    (name.lower().encode(), value.encode())
+    for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,47 +66,103 @@ class Arguments:
 
 
 class FastLane:
-    """WSGI middleware in front of a Flask application.
+    """ASGI application in front of a Flask application.
 
     Args:
         app: Answers what this does not.
         services: Collaborators of its views.
+
+    Attributes:
+        services: The same.
     """
 
     def __init__(self, app: Flask, services: Services) -> None:
         self._app = app
-        self._next: WSGIApplication = app.wsgi_app
-        self._services = services
+        self.services = services
+        threads = services.settings.web_threads
+        self._flask = WSGIMiddleware(cast("WSGIApp", app.wsgi_app), workers=threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lane")
+        # Bodies wait here, not in memory: no more are read than threads can take.
+        self._reading = asyncio.Semaphore(threads)
+        self._waker: LoopWaker | None = None
         self._succeeded = REQUESTS.labels(ENDPOINT, 200)
         self._no_query = QUERY.load({})
         self._no_headers = HEADERS.load({})
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        arguments = self._read_arguments(environ)
-        if arguments is None:
-            return self._next(environ, start_response)
+        size = self._size(scope) if scope["type"] == "http" else None
+        if scope["type"] != "http" or size is None:
+            await self._flask(scope, receive, send)
+            return
         started = time.perf_counter()
+        async with nullcontext() if size <= LIGHT_BYTES else self._reading:
+            body = await _read_body(receive)
+            environ = _build_environ(scope, body)
+            arguments = self._read_arguments(environ)
+            if arguments is None:
+                await self._flask(scope, _replay(body), send)
+                return
+            prepared = await self._prepare_in_place(environ, arguments, size)
+        respond = await self._answer(prepared)
+        if not callable(respond):
+            await _send(send, 200, RESPONSE_HEADERS, orjson.dumps(respond))
+            self._succeeded.observe(time.perf_counter() - started)
+            return
+        response = await self._in_thread(self._in_flask, environ, started, respond)
+        await _send(send, response.status_code, _encode(response), response.get_data())
+
+    def _size(self, scope: HTTPScope) -> int | None:
+        """Bytes of the body of the hot operation; None for another one, and for a body that only Flask reads safely."""
+        if scope["method"] != "POST" or PATH.fullmatch(scope["path"]) is None:
+            return None
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        size = int(length) if length.isdigit() else math.inf
+        return int(size) if size <= self.services.settings.max_body_bytes else None
+
+    async def _prepare_in_place(self, environ: dict[str, Any], arguments: Arguments, size: int) -> Prepared | Exception:
+        """Prepare here what is light, and in a thread what is not; an error is Flask's to tell."""
         try:
-            ticket = self._ask(environ, arguments)
-            body = finished_body(ticket)
+            if size <= LIGHT_BYTES and self._is_light(environ, arguments):
+                return self._prepare(environ, arguments)
+            prepared: Prepared = await self._in_thread(self._prepare, environ, arguments)
         # Every error is answered by Flask's own handlers, the last of which takes any.
         except Exception as error:  # noqa: BLE001
-            return self._in_flask(environ, start_response, started, partial(self._refuse, error))
-        if body is None:
-            return self._in_flask(environ, start_response, started, lambda: answer(self._services, ticket))
-        data = orjson.dumps(body)
-        start_response("200 OK", [*RESPONSE_HEADERS, ("Content-Length", str(len(data)))])
-        self._succeeded.observe(time.perf_counter() - started)
-        return [data]
+            return error
+        return prepared
 
-    def _ask(self, environ: "WSGIEnvironment", arguments: Arguments) -> Ticket:
+    async def _answer(self, prepared: Prepared | Exception) -> dict[str, Any] | Callable[[], Any]:
+        """Return the finished prediction, or what Flask is to respond with."""
+        if isinstance(prepared, Exception):
+            return partial(self._refuse, prepared)
+        ticket = prepared.ticket
+        try:
+            if prepared.sha256 is None:
+                await run_in_loop(self.services, ticket, self._loop_waker())
+            else:
+                await self._in_thread(run, self.services, prepared)
+            found = finished_body(ticket)
+        # As above.
+        except Exception as error:  # noqa: BLE001
+            return partial(self._refuse, error)
+        return partial(answer, self.services, ticket) if found is None else found
+
+    def _is_light(self, environ: dict[str, Any], arguments: Arguments) -> bool:
+        """Whether preparing takes no time to speak of: it reads neither a picture nor the database."""
+        key = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ").strip()
+        return (
+            environ.get("CONTENT_TYPE", "").startswith("application/json")
+            and self.services.models.knows(arguments.model, arguments.query["version"])
+            and self.services.keys.knows(key)
+        )
+
+    def _prepare(self, environ: dict[str, Any], arguments: Arguments) -> Prepared:
         key = read_key(environ.get("HTTP_AUTHORIZATION", ""))
-        caller = authenticate(self._services.keys, key, Scope.PREDICT)
+        caller = authenticate(self.services.keys, key, KeyScope.PREDICT)
         # Closed at the end, as Flask would: the parts of a form are files.
         with closing(self._request(environ)) as request:
-            return ask(
-                self._services,
+            return prepare(
+                self.services,
                 request,
                 caller,
                 model=arguments.model,
@@ -102,9 +170,18 @@ class FastLane:
                 headers=arguments.headers,
             )
 
-    def _read_arguments(self, environ: "WSGIEnvironment") -> Arguments | None:
-        """Tell what is asked; None when it is another operation, or when Flask must say what is wrong with it."""
-        match = PATH.fullmatch(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+    def _loop_waker(self) -> LoopWaker:
+        loop = asyncio.get_running_loop()
+        if self._waker is None or self._waker.loop is not loop:
+            self._waker = LoopWaker(loop)
+        return self._waker
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _read_arguments(self, environ: Mapping[str, Any]) -> Arguments | None:
+        """Tell what is asked; None when Flask must say what is wrong with it."""
+        match = PATH.fullmatch(environ["PATH_INFO"])
         if match is None:
             return None
         try:
@@ -115,16 +192,14 @@ class FastLane:
         return Arguments(match.group(1), query, headers)
 
     def _read_query(self, text: str) -> dict[str, Any]:
-        if not text:
-            return dict(self._no_query)
-        return dict(_parse_query(text))
+        return dict(_parse_query(text)) if text else dict(self._no_query)
 
-    def _read_headers(self, environ: "WSGIEnvironment") -> dict[str, Any]:
+    def _read_headers(self, environ: Mapping[str, Any]) -> dict[str, Any]:
         given = {"Prefer": environ.get("HTTP_PREFER"), "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY")}
         present = {name: value for name, value in given.items() if value is not None}
         return _load(HEADERS, present) if present else dict(self._no_headers)
 
-    def _request(self, environ: "WSGIEnvironment") -> Request:
+    def _request(self, environ: dict[str, Any]) -> Request:
         """The request with the limits that Flask would give it."""
         request = Request(environ)
         request.max_content_length = self._app.config["MAX_CONTENT_LENGTH"]
@@ -132,13 +207,7 @@ class FastLane:
         request.max_form_memory_size = self._app.config["MAX_FORM_MEMORY_SIZE"]
         return request
 
-    def _in_flask(
-        self,
-        environ: "WSGIEnvironment",
-        start_response: "StartResponse",
-        started: float,
-        respond: Callable[[], Any],
-    ) -> Iterable[bytes]:
+    def _in_flask(self, environ: dict[str, Any], started: float, respond: Callable[[], Any]) -> Response:
         with self._app.request_context(environ):
             g.started_at = started
             try:
@@ -146,11 +215,49 @@ class FastLane:
             # For the same reason as above.
             except Exception as error:  # noqa: BLE001
                 response = self._refuse(error)
-            return self._app.process_response(response)(environ, start_response)
+            return self._app.process_response(response)
 
     def _refuse(self, error: Exception) -> Response:
         response: Response = self._app.make_response(self._app.handle_user_exception(error))
         return response
+
+
+def _build_environ(scope: HTTPScope, body: bytes) -> dict[str, Any]:
+    return dict(build_environ(scope, cast("Body", io.BytesIO(body))))
+
+
+async def _read_body(receive: Receive) -> bytes:
+    """Read all that the client sends."""
+    parts: list[bytes] = []
+    while True:
+        message: dict[str, Any] = dict(await receive())
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _replay(body: bytes) -> Receive:
+    """Give a body that was read already to whoever reads it again."""
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _encode(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers of a response as ASGI takes them, but for its length."""
+    return [
+        (name.lower().encode("latin1"), value.encode("latin1"))
+        for name, value in response.headers
+        if name.lower() != "content-length"
+    ]
 
 
 @lru_cache(maxsize=QUERIES)

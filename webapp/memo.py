@@ -30,6 +30,11 @@ class Memo(Generic[Key, Value]):
         self._reading: dict[Key, Future[Value]] = {}
         self._lock = threading.Lock()
 
+    def knows(self, key: Key) -> bool:
+        """Whether `get` would return at once."""
+        with self._lock:
+            return key in self._known
+
     def get(self, key: Key) -> Value:
         """Return what is remembered, or what this or another thread reads now.
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -25,6 +25,7 @@ from store.tables.prediction import Prediction
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
+from webapp.loop_signal import LoopSignal, LoopWaker
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_event
 from webapp.responses import prediction_response
@@ -82,7 +83,20 @@ CREATE_BODY: dict[str, Any] = {
 }
 
 
-def ask(
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that was checked, and what is left to do.
+
+    Attributes:
+        ticket: To hand over.
+        sha256: Hex hash of its input; None where no answer is remembered.
+    """
+
+    ticket: Ticket
+    sha256: str | None
+
+
+def prepare(
     services: Services,
     request: Request,
     caller: Principal,
@@ -90,8 +104,8 @@ def ask(
     model: str,
     query: dict[str, Any],
     headers: dict[str, Any],
-) -> Ticket:
-    """Accept a prediction and wait for it as long as the client wants. Needs no context of Flask.
+) -> Prepared:
+    """Check a prediction and store its input. Needs no context of Flask.
 
     Raises:
         WebError, StoreError: As `webapp.errors` maps them.
@@ -104,13 +118,61 @@ def ask(
     given = read_input(request, version, services.settings.max_pixels)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
     ticket = Ticket(submission, version, wait_s=wait_s)
-    ticket.payload = given.value if given.data is None else given.data
-    remembered = version.settings.cache
-    if remembered is None or query["no_cache"]:
-        _run(services, ticket)
+    ticket.inline = services.inline is not None and services.inline.serves(version)
+    if ticket.inline:
+        # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
+        ticket.payload = given.value if given.data is None else given.data
+    forgetful = version.settings.cache is None or query["no_cache"]
+    return Prepared(ticket, None if forgetful else given.sha256)
+
+
+def run(services: Services, prepared: Prepared) -> None:
+    """Have a ticket answered and wait in this thread as long as the client wants.
+
+    Raises:
+        WebError: It was refused.
+    """
+    ticket, remembered = prepared.ticket, prepared.ticket.version.settings.cache
+    if prepared.sha256 is None or remembered is None:
+        _submit(services, ticket)
     else:
-        services.cache.run(ticket, given.sha256, remembered, partial(_run, services))
-    return ticket
+        services.cache.run(ticket, prepared.sha256, remembered, partial(_submit, services))
+
+
+async def run_in_loop(services: Services, ticket: Ticket, waker: LoopWaker) -> None:
+    """Have a ticket answered and wait in the event loop as long as the client wants.
+
+    Raises:
+        WebError: It was refused.
+    """
+    signal = LoopSignal(waker)
+    ticket.settle_by(signal)
+    services.listener.expect(ticket.submission.id, ticket.finish)
+    try:
+        services.dispatcher.hand_in([ticket])
+        await signal.wait(ticket.wait_s or ACCEPT_TIMEOUT_S)
+    finally:
+        services.listener.forget(ticket.submission.id, ticket.finish)
+    ticket.check()
+
+
+def ask(
+    services: Services,
+    request: Request,
+    caller: Principal,
+    *,
+    model: str,
+    query: dict[str, Any],
+    headers: dict[str, Any],
+) -> Ticket:
+    """Accept a prediction and wait for it as long as the client wants.
+
+    Raises:
+        WebError, StoreError: As `webapp.errors` maps them.
+    """
+    prepared = prepare(services, request, caller, model=model, query=query, headers=headers)
+    run(services, prepared)
+    return prepared.ticket
 
 
 def put_item(
@@ -142,15 +204,8 @@ def put_item(
     return ticket
 
 
-def _run(services: Services, ticket: Ticket) -> None:
-    """Store a ticket, have it answered where its model runs, and wait as long as the client wants."""
-    inline = services.inline
-    ticket.inline = ticket.answer is None and inline is not None and inline.serves(ticket.version)
-    _submit(services, ticket)
-
-
 def _submit(services: Services, ticket: Ticket) -> None:
-    """Store a ticket, for a worker unless it is answered already or here, and wait as long as the client wants."""
+    """Hand a ticket over, which stores it and has it answered, and wait as long as the client wants."""
     services.listener.expect(ticket.submission.id, ticket.finish)
     try:
         services.dispatcher.submit([ticket])

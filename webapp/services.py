@@ -93,6 +93,10 @@ class KeyCache:
         """
         return self._memo.get(key)
 
+    def knows(self, key: str) -> bool:
+        """Whether `verify` would return at once."""
+        return self._memo.knows(key)
+
     def _read(self, key: str) -> Principal:
         with open_session(self._database) as session:
             return verify_key(session, key)
@@ -113,6 +117,10 @@ class ModelCache:
             UnknownVersionError: The model has no such version.
         """
         return self._memo.get((name, number))
+
+    def knows(self, name: str, number: int | None) -> bool:
+        """Whether `resolve` would return at once."""
+        return self._memo.knows((name, number))
 
     def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
         with open_session(self._database) as session:

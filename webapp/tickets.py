@@ -3,7 +3,7 @@
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from schemas.messages import PredictionFinished
 from store.ledger import Answer, Submission, finished_event
@@ -12,8 +12,15 @@ from store.models import ServedVersion
 MS = 1000.0
 
 
+class Event(Protocol):
+    """A thing that happens once and that somebody waits for."""
+
+    def set(self) -> None:
+        """Let whoever waits go on. Setting it again changes nothing. May be called from any thread."""
+
+
 class Signal:
-    """A thing that happens once, for one thread that waits.
+    """An `Event` for one thread that waits.
 
     A bare lock, since `threading.Event` makes and wakes a condition around one: a tenth of the listener's time.
     """
@@ -58,6 +65,7 @@ class Ticket:
     __slots__ = (
         "_began_at",
         "_settled",
+        "_signal",
         "accepted_at",
         "answer",
         "error",
@@ -82,7 +90,12 @@ class Ticket:
         self.error: Exception | None = None
         self.wait_s = wait_s
         self._began_at = time.perf_counter()
-        self._settled = Signal()
+        self._signal = Signal()
+        self._settled: Event = self._signal
+
+    def settle_by(self, event: Event) -> None:
+        """Set this event, not the one that `wait` waits for. Called before the ticket is handed over."""
+        self._settled = event
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request came."""
@@ -116,12 +129,20 @@ class Ticket:
         self.finish(finished_event(self.submission.id, answer, started_at, finished_at))
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until settled.
+        """Wait in this thread until settled.
+
+        Raises:
+            Exception: As `check` does.
+        """
+        self._signal.wait(timeout_s)
+        self.check()
+
+    def check(self) -> None:
+        """Look at what it was settled with.
 
         Raises:
             Exception: The submission was refused, with the reason that `refuse` was given.
         """
-        self._settled.wait(timeout_s)
         if self.error is not None:
             raise self.error
 

@@ -39,8 +39,8 @@ def migrate(var_dir: Path) -> None:
 @one_line_errors
 def web(var_dir: Path, host: str, port: int, processes: int) -> None:
     """Serve the API."""
-    settings = read_settings(var_dir)
-    _become(web_command(settings, host=host, port=port, processes=processes))
+    read_settings(var_dir)
+    _become(web_command(host=host, port=port, processes=processes))
 
 
 @click.command()

@@ -1,12 +1,15 @@
 """A web process and a worker within the test process: the real parts, on threads of ours."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
+from a2wsgi import ASGIMiddleware
+from a2wsgi.asgi_typing import ASGIApp
 from flask import Flask
 from sqlalchemy import Engine as Database
 from werkzeug.test import Client, TestResponse
@@ -22,7 +25,11 @@ from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tests.factories import clean
 from webapp.app import create_app
+from webapp.fast_lane import FastLane
 from webapp.services import Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 DEVICE = "cpu:0"
 QUEUE = "inference-cpu-0"
@@ -70,14 +77,14 @@ class Api:
         key: Sent with every request; None sends none.
     """
 
-    def __init__(self, app: Flask, key: str | None) -> None:
+    def __init__(self, app: "WSGIApplication", key: str | None) -> None:
         self._app = app
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def call(self, method: str, path: str, **options: Any) -> TestResponse:
         """Send a request. Each has a client of its own, so that threads may share this object."""
         headers = {**self._headers, **options.pop("headers", {})}
-        environ = {"REMOTE_ADDR": LOOPBACK, **options.pop("environ_base", {})}
+        environ = {"REMOTE_ADDR": LOOPBACK, "REMOTE_PORT": "1", **options.pop("environ_base", {})}
         # Buffered, so that the file behind a response is closed before the next warning counts as an error.
         client = Client(self._app)
         return client.open(path, method=method, headers=headers, environ_base=environ, buffered=True, **options)
@@ -110,10 +117,29 @@ def make_key(database: Database, *scopes: Scope) -> str:
 
 
 @contextmanager
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Yield an event loop that runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="loop")
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
 def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
     """Yield the application of one web process whose threads run."""
     services = Services(replace(settings, **changes)).start()
-    yield create_app(services.settings, services)
+    app = create_app(services.settings, services)
+    with running_loop() as loop:
+        # Every request comes as it does from granian, through the event loop.
+        lane = ASGIMiddleware(cast("ASGIApp", FastLane(app, services)), loop=loop)
+        app.wsgi_app = lane  # type: ignore[method-assign, assignment]  # As Flask documents it.
+        yield app
     services.listener.stop()
     services.directory.stop()
     # A process keeps its connections for its life; here all of them would add up to more than the server gives.
