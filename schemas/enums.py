@@ -88,3 +88,36 @@ class BalancerPolicy(StrEnum):
     LEARNED = "learned"
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
+
+
+class GatePolicy(StrEnum):
+    """What becomes of a candidate that proved better than the champion."""
+
+    MANUAL = "manual"
+    """It becomes the challenger; a person, or a comparison under traffic, promotes it."""
+
+    AUTO = "auto"
+    """It becomes the champion at once."""
+
+
+class GateOutcome(StrEnum):
+    """What the gate did with a candidate."""
+
+    PROMOTED = "promoted"
+    CHALLENGER = "challenger"
+    ARCHIVED = "archived"
+    UNDECIDED = "undecided"
+    """Nothing could be compared, so nothing was changed; the reason says what was missing."""
+
+
+class BacktestStatus(StrEnum):
+    """Where a backtest is on its way."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self is not BacktestStatus.RUNNING

@@ -7,6 +7,8 @@ from typing import Any, Self
 from marshmallow import Schema, fields, validate
 
 from schemas.enums import Durability, Placement
+from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
+from schemas.gate_settings import GateSettings, GateSettingsSchema
 
 MEBIBYTE = 1024 * 1024
 
@@ -17,6 +19,7 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "gate": GATE_EXAMPLE,
 }
 
 
@@ -41,11 +44,13 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        gate: What a trained version must prove.
     """
 
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    gate: GateSettings = GateSettings()
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
@@ -55,6 +60,7 @@ class ModelSettings:
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            gate=GateSettings.load(stored.get("gate", {})),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -101,3 +107,8 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    gate = fields.Nested(
+        GateSettingsSchema,
+        load_default=lambda: GateSettings().dump(),
+        metadata={"description": "What a trained version must prove before it takes traffic."},
+    )

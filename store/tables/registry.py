@@ -2,9 +2,11 @@
 
 from store.database import Base
 from store.tables.api_key import ApiKey
+from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.embedding import Embedding
 from store.tables.finished import FinishedSecond, FinishedSummary
+from store.tables.gate_verdict import GateVerdict
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
@@ -20,10 +22,13 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "Backtest",
+    "BacktestItem",
     "BatchCeiling",
     "Embedding",
     "FinishedSecond",
     "FinishedSummary",
+    "GateVerdict",
     "IdempotencyKey",
     "IndexedItem",
     "Item",
