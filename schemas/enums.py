@@ -41,6 +41,28 @@ class Durability(StrEnum):
     RELAXED = "relaxed"
 
 
+class TrafficPolicy(StrEnum):
+    """How the version is chosen that answers a request which names none."""
+
+    NONE = "none"
+    """The champion answers."""
+
+    FIXED = "fixed"
+    """By given shares."""
+
+    LEARNED = "learned"
+    """By the probability that a version is the best one, as far as feedback tells."""
+
+
+class StickyKey(StrEnum):
+    """What makes two requests go to the same version of a split."""
+
+    NONE = "none"
+    ITEM = "item"
+    API_KEY = "api_key"
+    HEADER = "header"
+
+
 class IndexAction(StrEnum):
     """What becomes of an embedding that was computed for an index rather than for an answer."""
 

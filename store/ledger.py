@@ -56,6 +56,9 @@ class Submission:
     deadline_ms: int | None = None
     idempotency_key: str | None = None
     request_sha256: str | None = None
+    shadow_of: UUID | None = None
+    assignment_probability: float | None = None
+    backtest_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -380,6 +383,9 @@ def _submission_row(submission: Submission) -> dict[str, Any]:
         "deadline_ms": submission.deadline_ms,
         "idempotency_key": submission.idempotency_key,
         "request_sha256": submission.request_sha256,
+        "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
+        "assignment_probability": submission.assignment_probability,
+        "backtest_id": submission.backtest_id,
     }
 
 

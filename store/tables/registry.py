@@ -5,6 +5,7 @@ from store.tables.api_key import ApiKey
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.embedding import Embedding
+from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
 from store.tables.gate_verdict import GateVerdict
 from store.tables.idempotency_key import IdempotencyKey
@@ -15,6 +16,7 @@ from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
+from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
 from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
@@ -26,6 +28,8 @@ __all__ = [
     "BacktestItem",
     "BatchCeiling",
     "Embedding",
+    "Feedback",
+    "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
     "GateVerdict",
@@ -37,6 +41,9 @@ __all__ = [
     "Prediction",
     "ProcessLayout",
     "SimilarityIndex",
+    "Traffic",
+    "TrafficArm",
+    "TrafficMinute",
     "Tuning",
     "Worker",
     "metadata",
