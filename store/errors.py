@@ -67,3 +67,19 @@ class ObjectsUnavailableError(StoreError):
 
 class SchemaVersionError(StoreError):
     """Raised when the database was migrated by newer code than this."""
+
+
+class UnknownBacktestError(StoreError):
+    """Raised when no backtest of the caller has the given id."""
+
+
+class NoFeedbackError(StoreError):
+    """Raised when there is no feedback to replay requests by."""
+
+
+class SameVersionError(StoreError):
+    """Raised when a version is to be compared with itself."""
+
+
+class BacktestStateError(StoreError):
+    """Raised when a backtest is over and can no longer be cancelled."""

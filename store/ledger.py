@@ -303,6 +303,11 @@ def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
     return _finished(sql.CANCEL.run(connection, id=prediction_id))
 
 
+def cancel_backtest(connection: Connection, backtest_id: int) -> list[Finished]:
+    """Cancel the open replays of a backtest, as `cancel` does."""
+    return _finished(sql.CANCEL_BACKTEST.run(connection, backtest_id=backtest_id))
+
+
 def cancel_puts(connection: Connection, *, api_key_id: int, model_id: int, item_id: int) -> list[Finished]:
     """Cancel the open requests that would put an item into a model's index: it is to be removed."""
     return _finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))

@@ -277,6 +277,15 @@ CANCEL = PreparedStatement(
 """,
 )
 
+CANCEL_BACKTEST = PreparedStatement(
+    "cancel_backtest",
+    f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE backtest_id = :backtest_id AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""",
+)
+
 CANCEL_PUTS = PreparedStatement(
     "cancel_puts",
     f"""
