@@ -4,6 +4,7 @@ from store.database import Base
 from store.tables.api_key import ApiKey
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
+from store.tables.decision import Decision
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
@@ -27,6 +28,7 @@ __all__ = [
     "Backtest",
     "BacktestItem",
     "BatchCeiling",
+    "Decision",
     "Embedding",
     "Feedback",
     "FeedbackRevision",
