@@ -13,6 +13,7 @@ from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
+from store.tables.training import Training, TrainingExample, TrainingSchedule
 from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
@@ -32,6 +33,9 @@ __all__ = [
     "Prediction",
     "ProcessLayout",
     "SimilarityIndex",
+    "Training",
+    "TrainingExample",
+    "TrainingSchedule",
     "Tuning",
     "Worker",
     "metadata",
