@@ -29,6 +29,14 @@ class UnknownPredictionError(StoreError):
     """Raised when no prediction of the caller has the given id."""
 
 
+class UnknownFeedbackError(StoreError):
+    """Raised when nobody has sent feedback on a prediction of the caller."""
+
+
+class InvalidLabelError(StoreError):
+    """Raised when a label is none that the prediction's version could have answered with."""
+
+
 class UnknownItemError(StoreError):
     """Raised when nothing was ever stored for a catalog and external id."""
 

@@ -4,6 +4,7 @@ from store.database import Base
 from store.tables.api_key import ApiKey
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.embedding import Embedding
+from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
@@ -23,6 +24,8 @@ __all__ = [
     "ApiKey",
     "BatchCeiling",
     "Embedding",
+    "Feedback",
+    "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
     "IdempotencyKey",
