@@ -122,6 +122,63 @@ class ErrorCode(StrEnum):
     WORKER_CRASH = "worker_crash"
 
 
+class TrainingStatus(StrEnum):
+    """Where a training is on its way; `processing` goes back to `queued` when its worker dies."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self not in {TrainingStatus.QUEUED, TrainingStatus.PROCESSING}
+
+
+class TrainingTrigger(StrEnum):
+    """What asked for a training."""
+
+    API = "api"
+    COMMAND = "command"
+    SCHEDULE = "schedule"
+    FEEDBACK = "feedback"
+    DRIFT = "drift"
+
+
+class TrainingStart(StrEnum):
+    """What a training begins with."""
+
+    SCRATCH = "scratch"
+    """Fresh weights."""
+
+    CHAMPION = "champion"
+    """The weights of the version that answers."""
+
+
+class FeedbackChoice(StrEnum):
+    """Which feedback a training learns from."""
+
+    ALL = "all"
+    NEW = "new"
+    """What came or was corrected since the last training of this model that succeeded."""
+
+    NONE = "none"
+
+
+class TrainingErrorCode(StrEnum):
+    """Why a training failed, as its `error.code` says."""
+
+    NO_DATA = "no_data"
+    INVALID_DATA = "invalid_data"
+    DIVERGED = "diverged"
+    TIME_LIMIT = "time_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_CRASH = "worker_crash"
+    INTERNAL = "internal"
+
+
 class BalancerPolicy(StrEnum):
     """How the worker is chosen that is rung; the values of `TORCHQUEUE_BALANCER`."""
 

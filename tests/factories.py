@@ -55,6 +55,8 @@ CLEAN_ROWS = (
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
     "DELETE FROM finished_seconds",
+    "DELETE FROM trainings",
+    "DELETE FROM training_schedules",
 )
 CLEAN_MODELS = (
     "DELETE FROM similarity_indexes",

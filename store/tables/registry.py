@@ -18,6 +18,7 @@ from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
 from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
+from store.tables.training import Training, TrainingExample, TrainingSchedule
 from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
@@ -46,6 +47,9 @@ __all__ = [
     "Traffic",
     "TrafficArm",
     "TrafficMinute",
+    "Training",
+    "TrainingExample",
+    "TrainingSchedule",
     "Tuning",
     "Worker",
     "metadata",
