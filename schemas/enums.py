@@ -63,6 +63,15 @@ class StickyKey(StrEnum):
     HEADER = "header"
 
 
+class Verdict(StrEnum):
+    """What real traffic says of a version, compared with the champion."""
+
+    UNDECIDED = "undecided"
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+
+
 class IndexAction(StrEnum):
     """What becomes of an embedding that was computed for an index rather than for an answer."""
 

@@ -29,6 +29,18 @@ class NoEarlierChampionError(StoreError):
     """Raised when a model is to go back to the champion before this one, and there was none."""
 
 
+class TrafficError(StoreError):
+    """Raised when traffic is to be split in a way that makes no sense; names the part of the plan at fault."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class TrafficConflictError(StoreError):
+    """Raised when a model, or a version of it, cannot take part in a split as it stands."""
+
+
 class KindMismatchError(StoreError):
     """Raised when a version of one kind is to be registered under the name of a model of another."""
 
