@@ -37,8 +37,8 @@ TIMED_ITEMS = 16
 def compare(folder: Path) -> dict[str, Any]:
     """Score both versions on the fixed items and on those of the task, and time them in turn.
 
-    ``task.json``: ``model``; ``plugins``; for each side ``number``, ``config`` and ``weights`` (a file); ``max_items``; and ``sets``,
-    by name a list of items with a ``label`` and either an ``input`` or a ``file``.
+    ``task.json``: ``model``; ``plugins``; for each side ``number``, ``config`` and ``weights`` (a file); ``max_items``;
+    and ``sets``, by name a list of items with a ``label`` and either an ``input`` or a ``file``.
 
     Returns:
         ``sets``, by name ``source``, ``groups`` and the scores of each side; ``latency_ms``, by side; or ``refused``,
@@ -70,9 +70,9 @@ def _read_items(rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Item]:
 
 def _payload(row: Mapping[str, Any], folder: Path) -> Payload:
     if row.get("file") is not None:
-        return (folder / row["file"]).read_bytes()
-    payload: Payload = row["input"]
-    return payload
+        return Path(folder, row["file"]).read_bytes()
+    given: Payload = row["input"]
+    return given
 
 
 def _score_held_out(

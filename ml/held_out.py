@@ -86,7 +86,9 @@ def _garments(predictor: Predictor, limit: int) -> Held:
 
 def _diamond_price(predictor: Predictor, limit: int) -> Held:
     test = diamonds.load_splits()["test"].part(0, limit)
-    items = [Item(payload=record, label=price) for record, price in zip(test.records, test.prices.tolist(), strict=True)]
+    items = [
+        Item(payload=record, label=price) for record, price in zip(test.records, test.prices.tolist(), strict=True)
+    ]
     return Held(scores=score_items(predictor, items), sample=_first(items))
 
 

@@ -60,9 +60,7 @@ def evaluate_scenes(
     return SceneEvaluation(count, mean_iou(confusion), by_label)
 
 
-def score_scenes(
-    predictor: Predictor, composer: SceneComposer, count: int, seed: int = EVALUATION_SEED
-) -> list[float]:
+def score_scenes(predictor: Predictor, composer: SceneComposer, count: int, seed: int = EVALUATION_SEED) -> list[float]:
     """Mean intersection over union of each scene, 0..1; arguments and errors as of ``evaluate_scenes``."""
     n_labels = len(predictor.spec.labels)
     return [
@@ -79,9 +77,7 @@ def encode_scene(image: Tensor, quality: int = JPEG_QUALITY) -> bytes:
     return buffer.getvalue()
 
 
-def _answered(
-    predictor: Predictor, composer: SceneComposer, count: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _answered(predictor: Predictor, composer: SceneComposer, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """What was predicted and what is true, both ``[B, S, S]`` int64, a batch of scenes at a time."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, count, BATCH):

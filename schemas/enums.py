@@ -99,6 +99,9 @@ class DecisionAction(StrEnum):
     ARCHIVE = "archive"
     CONFIGURE = "configure"
 
+    GATE = "gate"
+    """The gate could not compare a trained version with the champion: nothing was changed."""
+
 
 class Scope(StrEnum):
     """What an API key may do. `admin` includes all others."""

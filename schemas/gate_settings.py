@@ -73,7 +73,7 @@ class GateSettingsSchema(Schema):
         by_value=True,
         load_default=DEFAULT.policy,
         metadata={
-            "description": "Of one that is better. `manual`: it becomes the challenger. `auto`: it becomes the champion."
+            "description": "Of one that is better. `manual`: it becomes the challenger. `auto`: the champion."
         },
     )
     confidence = fields.Float(

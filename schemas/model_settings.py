@@ -8,6 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from schemas.enums import Durability, Placement
 from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
+from schemas.gate_settings import DEFAULT as DEFAULT_GATE
 from schemas.gate_settings import GateSettings, GateSettingsSchema
 
 MEBIBYTE = 1024 * 1024
@@ -50,7 +51,7 @@ class ModelSettings:
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
-    gate: GateSettings = GateSettings()
+    gate: GateSettings = DEFAULT_GATE
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
@@ -109,6 +110,6 @@ class ModelSettingsSchema(Schema):
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
     gate = fields.Nested(
         GateSettingsSchema,
-        load_default=lambda: GateSettings().dump(),
+        load_default=DEFAULT_GATE.dump,
         metadata={"description": "What a trained version must prove before it takes traffic."},
     )

@@ -13,7 +13,7 @@ from store import ledger
 from store.errors import BacktestStateError, NoFeedbackError, SameVersionError, UnknownBacktestError
 from store.ledger import Finished
 from store.models import ServedVersion
-from store.paired import Gain, PairCounts, PairSums, compare_means, compare_shares
+from store.statistics.paired import Gain, PairCounts, PairSums, compare_means, compare_shares
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.feedback import Feedback
 from store.tables.model import Model
@@ -149,15 +149,16 @@ def cancel_backtest(session: Session, backtest: Backtest) -> list[Finished]:
         BacktestStateError: It is finished already.
     """
     # One statement, so that a group that is being replayed at this moment is waited for.
-    ended = session.execute(
+    ended = session.scalar(
         update(Backtest)
         .where(Backtest.id == backtest.id, Backtest.status == BacktestStatus.RUNNING)
         .values(status=BacktestStatus.CANCELED, finished_at=func.now())
+        .returning(Backtest.id)
     )
     session.refresh(backtest)
     if backtest.status != BacktestStatus.CANCELED:
         raise BacktestStateError(f"backtest {backtest.id} is {backtest.status} already")
-    return ledger.cancel_backtest(session.connection(), backtest.id) if ended.rowcount else []
+    return [] if ended is None else ledger.cancel_backtest(session.connection(), backtest.id)
 
 
 def version_numbers(session: Session, backtest: Backtest) -> tuple[str, str, int, int]:
@@ -172,7 +173,7 @@ def report(session: Session, backtest: Backtest, kind: str) -> Report:
     """Add up what was settled so far."""
     candidate, baseline = BacktestItem.candidate_score, BacktestItem.baseline_score
     both = [BacktestItem.backtest_id == backtest.id, BacktestItem.candidate_score.is_not(None)]
-    sums = session.execute(
+    sums: Sequence[Any] = session.execute(
         select(
             func.count(),
             func.coalesce(func.sum(candidate), 0.0),
@@ -180,7 +181,7 @@ def report(session: Session, backtest: Backtest, kind: str) -> Report:
             func.coalesce(func.sum((candidate - baseline) * (candidate - baseline)), 0.0),
             func.count().filter(candidate > baseline),
             func.count().filter(candidate < baseline),
-            func.count().filter(BacktestItem.disagreed),
+            func.count().filter(BacktestItem.disagreed.is_(True)),
             func.percentile_cont(0.5).within_group(BacktestItem.candidate_ms),
             func.percentile_cont(0.5).within_group(BacktestItem.baseline_ms),
         ).where(*both)
@@ -209,7 +210,7 @@ def list_disagreements(
     session: Session, backtest: Backtest, *, after: int | None, limit: int
 ) -> Sequence[BacktestItem]:
     """List the requests that the two versions answered differently, those with the newest feedback first."""
-    statement = select(BacktestItem).where(BacktestItem.backtest_id == backtest.id, BacktestItem.disagreed)
+    statement = select(BacktestItem).where(BacktestItem.backtest_id == backtest.id, BacktestItem.disagreed.is_(True))
     if after is not None:
         statement = statement.where(BacktestItem.position > after)
     return session.scalars(statement.order_by(BacktestItem.position).limit(limit)).all()
@@ -231,7 +232,9 @@ def _choose(session: Session, backtest: Backtest, newest: Select[Any]) -> int:
     place = func.row_number().over(order_by=None) - 1
     rows = select(literal(backtest.id), cast(place, Integer), chosen.c.prediction_id, chosen.c.label)
     columns = ["backtest_id", "position", "source_id", "label"]
-    return session.execute(insert(BacktestItem).from_select(columns, rows)).rowcount
+    session.execute(insert(BacktestItem).from_select(columns, rows))
+    counted = select(func.count()).select_from(BacktestItem).where(BacktestItem.backtest_id == backtest.id)
+    return session.scalars(counted).one()
 
 
 def _skipped(session: Session, backtest: Backtest) -> dict[str, int]:

@@ -218,7 +218,9 @@ def _sample_ratio(session: Session, row: Traffic | None, since: datetime) -> Sam
     if row is None or row.policy != TrafficPolicy.FIXED:
         return SampleRatio.unchecked("only the shares of a fixed split are known beforehand")
     if row.sticky == StickyKey.HEADER:
-        return SampleRatio.unchecked("the keys of the header are not stored, and requests of one key are not independent")
+        return SampleRatio.unchecked(
+            "the keys of the header are not stored, and requests of one key are not independent"
+        )
     unit, statement = {
         StickyKey.NONE: ("requests", sql.ASSIGNED_REQUESTS),
         StickyKey.ITEM: ("items", sql.ASSIGNED_ITEMS),
@@ -243,9 +245,7 @@ def _sample_ratio(session: Session, row: Traffic | None, since: datetime) -> Sam
 def _shadows(session: Session, kind: str, row: Traffic | None, since: datetime) -> list[Shadowed]:
     if row is None or not row.shadows:
         return []
-    statement = select(ModelVersion).where(
-        ModelVersion.model_id == row.model_id, ModelVersion.number.in_(row.shadows)
-    )
+    statement = select(ModelVersion).where(ModelVersion.model_id == row.model_id, ModelVersion.number.in_(row.shadows))
     return [
         _shadowed(session.connection(), version, ANSWER_MEMBERS.get(kind, DEFAULT_MEMBER), since)
         for version in session.scalars(statement.order_by(ModelVersion.number))

@@ -51,9 +51,7 @@ def held_out(
 
 def _unseen(version_ids: tuple[int, ...]) -> Select[Any]:
     return (
-        select(
-            Prediction.id, Feedback.label, Prediction.input, Prediction.input_sha256, Prediction.input_bytes
-        )
+        select(Prediction.id, Feedback.label, Prediction.input, Prediction.input_sha256, Prediction.input_bytes)
         .join(Prediction, Prediction.id == Feedback.prediction_id)
         .where(
             Feedback.prediction_id.not_in(seen_predictions(*version_ids)),

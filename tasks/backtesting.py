@@ -133,10 +133,14 @@ def _read(session: Session, ids: Iterable[UUID]) -> Mapping[UUID | None, Predict
     wanted = list(ids)
     if not wanted:
         return {}
-    statement = select(Prediction).options(joinedload(Prediction.item)).where(
-        Prediction.id.in_(wanted),
-        # Bounds leave out the partitions that hold none of them.
-        Prediction.id.between(min(wanted), max(wanted)),
+    statement = (
+        select(Prediction)
+        .options(joinedload(Prediction.item))
+        .where(
+            Prediction.id.in_(wanted),
+            # Bounds leave out the partitions that hold none of them.
+            Prediction.id.between(min(wanted), max(wanted)),
+        )
     )
     rows: dict[UUID | None, Prediction] = {row.id: row for row in session.scalars(statement)}
     return rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.enums import GateOutcome, GatePolicy
 from schemas.gate_settings import GateSettings
-from store.paired import Gain, compare_means, compare_shares, count_pairs, shared_confidence, sum_pairs
+from store.statistics.paired import Gain, compare_means, compare_shares, count_pairs, shared_confidence, sum_pairs
 
 #: A label with fewer items is not watched by itself.
 MIN_CLASS_ITEMS = 20

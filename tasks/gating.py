@@ -156,9 +156,7 @@ def _examine(database: Database, objects: ObjectStore, match: _Match) -> Decisio
     if "refused" in measured:
         return _refused(measured)
     size = {"candidate": match.candidate.weights_bytes, "champion": match.champion.weights_bytes}
-    evidence = Evidence(
-        kind=match.kind, sets=measured["sets"], latency_ms=measured["latency_ms"], size_bytes=size
-    )
+    evidence = Evidence(kind=match.kind, sets=measured["sets"], latency_ms=measured["latency_ms"], size_bytes=size)
     return decide(evidence, match.settings)
 
 

@@ -5,6 +5,7 @@ from schemas.names import QueueName
 from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
+from tasks import gating
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.life import WorkerLife
@@ -16,7 +17,9 @@ def run(settings: Settings, device: str) -> None:
     node = node_name(WorkerRole.TRAINING)
     database = create_database(settings.database_url, application=node)
     app = create_celery(settings)
-    register(app, database, ObjectStore(settings.object_url))
+    objects = ObjectStore(settings.object_url)
+    register(app, database, objects)
+    gating.register(app, database, objects)
     life = WorkerLife(database, name=node, role=WorkerRole.TRAINING, device=device, queue=QueueName.TRAINING, held=list)
     try:
         run_worker(

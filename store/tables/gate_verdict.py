@@ -1,13 +1,16 @@
 """Gate verdicts: what a trained version proved against the champion of its day, and what became of it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.database import Base, CreatedAt, Identifier
+
+if TYPE_CHECKING:
+    from store.tables.model_version import ModelVersion
 
 
 class GateVerdict(Base):
@@ -31,3 +34,10 @@ class GateVerdict(Base):
     )
     guards: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, comment="By name: value, limit, whether it held.")
     created_at: Mapped[CreatedAt]
+
+    version: Mapped["ModelVersion"] = relationship(back_populates="verdict", foreign_keys=[model_version_id])
+    champion: Mapped["ModelVersion | None"] = relationship(
+        primaryjoin="ModelVersion.id == GateVerdict.champion_version_id",
+        foreign_keys=[champion_version_id],
+        viewonly=True,
+    )

@@ -177,7 +177,9 @@ def _mcnemar(won: int, lost: int) -> float:
     if n == 0:
         return 1.0
     # In logarithms: half to the power of thousands is no float.
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)]
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2) for k in range(least + 1)
+    ]
     return min(1.0, 2 * math.fsum(math.exp(each) for each in logs))
 
 
@@ -204,4 +206,4 @@ def _t(confidence: float, freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
