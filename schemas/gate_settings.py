@@ -72,9 +72,7 @@ class GateSettingsSchema(Schema):
         GatePolicy,
         by_value=True,
         load_default=DEFAULT.policy,
-        metadata={
-            "description": "Of one that is better. `manual`: it becomes the challenger. `auto`: the champion."
-        },
+        metadata={"description": "Of one that is better. `manual`: it becomes the challenger. `auto`: the champion."},
     )
     confidence = fields.Float(
         load_default=DEFAULT.confidence,
