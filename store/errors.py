@@ -56,6 +56,8 @@ class UnknownFeedbackError(StoreError):
 class InvalidLabelError(StoreError):
     """Raised when a label is none that the prediction's version could have answered with."""
 
+    field = "label"
+
 
 class UnknownItemError(StoreError):
     """Raised when nothing was ever stored for a catalog and external id."""
