@@ -112,6 +112,7 @@ KINDS: dict[type[Exception], Kind] = {
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
     InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
     store.NoFeedbackError: Kind(422, "no-feedback", "Unprocessable Content"),
+    store.BacktestKindError: Kind(422, "no-backtest", "Unprocessable Content"),
     store.SameVersionError: Kind(422, "same-version", "Unprocessable Content"),
     store.InvalidLabelError: Kind(422, "invalid-label", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),

@@ -248,6 +248,12 @@ NO_FEEDBACK = Problem(
     detail="model 'fashion' has no feedback in this span of time; send some with PUT /v1/predictions/{id}/feedback, "
     "or leave `since` and `until` out",
 )
+BACKTEST_KIND = Problem(
+    name="BacktestKind",
+    error=store.BacktestKindError,
+    detail="answers of a similarity model are not right or wrong by a label alone; backtests are for classification "
+    "and regression",
+)
 SAME_VERSION = Problem(
     name="SameVersion",
     error=store.SameVersionError,
