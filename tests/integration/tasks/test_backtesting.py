@@ -1,6 +1,6 @@
 """`tasks.backtesting`: stored requests are replayed, settled and added up."""
 
-from collections.abc import Iterator
+
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from tests.factories import TENANT, Rows, add_model, failure, give_feedback, suc
 
 
 @pytest.fixture
-def candidate(database: Database, committed: Rows) -> Iterator[ServedVersion]:  # noqa: ARG001 - removes it
+def candidate(database: Database, committed: Rows) -> ServedVersion:  # noqa: ARG001 - removes it
     """A second version of `xor`, which the champion is compared with."""
     with open_session(database) as session:
         add_model(session, "xor", number=2)
