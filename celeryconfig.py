@@ -73,6 +73,10 @@ beat_schedule = {
     # Looks at every indexed item, 40 ms for 60,000; it finds some after a promotion, else none.
     "refresh-indexes": {"task": TaskName.REFRESH_INDEXES, "schedule": 15.0, "options": {"expires": 15}},
     "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},
+    # Reads the latest answers of each champion, some 20 ms each; an alarm is no sooner worth while.
+    "check-drift": {"task": TaskName.CHECK_DRIFT, "schedule": 15.0, "options": {"expires": 15}},
+    # Finds nothing, unless the process that forgot an item died, or the object store was away.
+    "remove-forgotten": {"task": TaskName.REMOVE_FORGOTTEN, "schedule": 60.0, "options": {"expires": 60}},
     "maintain-partitions": {"task": TaskName.MAINTAIN_PARTITIONS, "schedule": 3600.0},
     "purge-idempotency-keys": {"task": TaskName.PURGE_IDEMPOTENCY_KEYS, "schedule": 3600.0},
 }

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from marshmallow import Schema, fields, validate
 
+from schemas.drift import EXAMPLE_SETTINGS as DRIFT_EXAMPLE
+from schemas.drift import DriftSettings, DriftSettingsSchema
 from schemas.enums import Durability, Placement
 
 MEBIBYTE = 1024 * 1024
@@ -17,6 +19,7 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "drift": DRIFT_EXAMPLE,
 }
 
 
@@ -41,11 +44,13 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        drift: When the champion's answers count as drifted.
     """
 
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    drift: DriftSettings = DriftSettings()
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
@@ -55,6 +60,7 @@ class ModelSettings:
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            drift=DriftSettings(**stored.get("drift", {})),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -101,3 +107,4 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    drift = fields.Nested(DriftSettingsSchema, load_default=dict)

@@ -13,6 +13,8 @@ class TaskName(StrEnum):
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
     SUMMARIZE_FINISHED = "summarize_finished"
+    CHECK_DRIFT = "check_drift"
+    REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 

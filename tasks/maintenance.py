@@ -11,6 +11,7 @@ from sqlalchemy import Engine as Database
 from schemas.messages import RunPredictions
 from schemas.names import QueueName, TaskName
 from store import ledger
+from store.drift_checks import check_champions
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
@@ -86,6 +87,10 @@ class Maintenance:
         with self._database.begin() as connection:
             summarize_finished(connection)
 
+    def check_drift(self) -> None:
+        """Compare what champions answer with what they answered at first."""
+        check_champions(self._database)
+
     def maintain_partitions(self) -> None:
         """Make partitions ahead and drop those past their retention."""
         with self._database.begin() as connection:
@@ -109,6 +114,7 @@ class Maintenance:
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
+    app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     # Four jobs a second would push the predictions off Flower's page.

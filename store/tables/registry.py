@@ -4,9 +4,11 @@ from store.database import Base
 from store.tables.api_key import ApiKey
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
+from store.tables.drift import DriftAlarm, DriftMonitor
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
+from store.tables.forgotten_object import ForgottenObject
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
@@ -24,11 +26,14 @@ __all__ = [
     "ApiKey",
     "BatchCeiling",
     "Decision",
+    "DriftAlarm",
+    "DriftMonitor",
     "Embedding",
     "Feedback",
     "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
+    "ForgottenObject",
     "IdempotencyKey",
     "IndexedItem",
     "Item",
