@@ -1,7 +1,7 @@
 """How a model is served, apart from what it is: changed at any time, for all of its versions."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from marshmallow import Schema, fields, validate
@@ -50,7 +50,7 @@ class ModelSettings:
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
-    drift: DriftSettings = DriftSettings()
+    drift: DriftSettings = field(default_factory=DriftSettings)
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:

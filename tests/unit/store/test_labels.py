@@ -22,7 +22,7 @@ JUDGED: list[tuple[str, dict[str, Any], Any, Any, Judgement]] = [
     ("similarity", {}, "shop/42", NEAREST, Judgement("shop/42", is_correct=True)),
     ("similarity", {}, "market/42", NEAREST, Judgement("market/42", is_correct=False)),
     ("similarity", {}, "shop/42", None, Judgement("shop/42", is_correct=False)),
-    ("similarity", {}, False, NEAREST, Judgement(False, is_correct=False)),
+    ("similarity", {}, False, NEAREST, Judgement(label=False, is_correct=False)),
     (
         "segmentation",
         MASKS,
