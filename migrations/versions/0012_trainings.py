@@ -34,6 +34,12 @@ WHEN (
 EXECUTE FUNCTION refuse_training_transition()
 """
 
+# A version is trained again by the recipe that it names; those from before this revision name none yet.
+NAME_RECIPES = """
+UPDATE model_versions SET config = config || jsonb_build_object('recipe', config -> 'name')
+WHERE source IN ('bundled', 'trained') AND config ? 'name' AND NOT config ? 'recipe'
+"""
+
 OPEN = sa.text("status IN ('queued', 'processing')")
 STATUSES = "status IN ('queued', 'processing', 'succeeded', 'failed', 'canceled')"
 TRIGGERS = "trigger IN ('api', 'command', 'schedule', 'feedback', 'drift')"
@@ -66,10 +72,12 @@ def upgrade() -> None:
     op.execute(GUARD_TRANSITION)
     _create_examples()
     _create_schedules()
+    op.execute(NAME_RECIPES)
 
 
 def downgrade() -> None:
     """Revert."""
+    op.execute("UPDATE model_versions SET config = config - 'recipe' WHERE config ? 'recipe'")
     op.drop_table("training_schedules")
     op.drop_table("training_examples")
     op.drop_table("trainings")
