@@ -37,6 +37,7 @@ EXAMPLE: dict[str, Any] = {
     "finished_at": "2026-11-20T12:00:00.009900+00:00",
     "timings_ms": {"queued": 3.1, "decode": 1.2, "compute": 4.0, "total": 9.9},
     "device": "cuda:0",
+    "feedback": None,
 }
 
 CANCELED_EXAMPLE: dict[str, Any] = {
@@ -96,6 +97,25 @@ class TimingsSchema(AnswerSchema):
     total = fields.Float(required=True, allow_none=True, metadata={"description": "From acceptance to the end."})
 
 
+class PredictionFeedbackSchema(AnswerSchema):
+    """What the right answer was, as somebody told later."""
+
+    label = fields.Raw(required=True, metadata={"description": "The right answer, in the form of the model's kind."})
+    is_correct = fields.Boolean(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Whether the answer was right; null where that is a matter of degree."},
+    )
+    error = fields.Float(
+        required=True, allow_none=True, metadata={"description": "How far a number was off; null for other kinds."}
+    )
+    source = fields.String(required=True, metadata={"description": "Who or what says so."})
+    weight = fields.Float(required=True, metadata={"description": "How much a training makes of it."})
+    revision = fields.Integer(required=True, metadata={"description": "Rises by one with each other word."})
+    created_at = fields.AwareDateTime(required=True, metadata={"description": "When the first word came."})
+    updated_at = fields.AwareDateTime(required=True, metadata={"description": "When this revision came."})
+
+
 class PredictionSchema(AnswerSchema):
     """One request to a model and, once it is terminal, its answer."""
 
@@ -132,6 +152,11 @@ class PredictionSchema(AnswerSchema):
     timings_ms = fields.Nested(TimingsSchema, required=True)
     device = fields.String(
         required=True, allow_none=True, metadata={"description": "Where it was computed, e.g. `cuda:0`."}
+    )
+    feedback = fields.Nested(
+        PredictionFeedbackSchema,
+        allow_none=True,
+        metadata={"description": "Where a prediction is read: what is known of the right answer, or null."},
     )
 
 

@@ -21,6 +21,14 @@ class UnknownVersionError(StoreError):
     """Raised when a model exists but not the asked version of it."""
 
 
+class VersionStateError(StoreError):
+    """Raised when a version that failed or was archived is to answer; the message says why it may not."""
+
+
+class NoEarlierChampionError(StoreError):
+    """Raised when a model is to go back to the champion before this one, and there was none."""
+
+
 class KindMismatchError(StoreError):
     """Raised when a version of one kind is to be registered under the name of a model of another."""
 
@@ -35,6 +43,8 @@ class UnknownFeedbackError(StoreError):
 
 class InvalidLabelError(StoreError):
     """Raised when a label is none that the prediction's version could have answered with."""
+
+    field = "label"
 
 
 class UnknownItemError(StoreError):

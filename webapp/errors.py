@@ -35,6 +35,10 @@ class ForbiddenAddressError(WebError):
     """Raised when a page that is open on loopback only is asked from elsewhere."""
 
 
+class BadLineError(WebError):
+    """Raised when a line of a bulk file is not what its format asks; it is reported by its number."""
+
+
 class MalformedBodyError(WebError):
     """Raised when a body is not what its content type says."""
 
@@ -95,14 +99,17 @@ KINDS: dict[type[Exception], Kind] = {
     store.UnknownVersionError: Kind(404, "unknown-version", "Not Found"),
     store.UnknownPredictionError: Kind(404, "unknown-prediction", "Not Found"),
     store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
+    store.UnknownFeedbackError: Kind(404, "unknown-feedback", "Not Found"),
     NoMaskError: Kind(404, "no-mask", "Not Found"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
     store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
     NoIndexError: Kind(409, "no-index", "Conflict"),
+    BadLineError: Kind(400, "bad-line", "Bad Request"),
     MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
     InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
+    store.InvalidLabelError: Kind(422, "invalid-label", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),
     store.ObjectsUnavailableError: Kind(
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
@@ -142,6 +149,15 @@ def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> Re
     return response
 
 
+def slug_of(error: Exception) -> str:
+    """Return the stable slug of an error of ours, for what is reported beside a success."""
+    return _kind_of(error).slug
+
+
+def _kind_of(error: Exception) -> Kind:
+    return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+
+
 def register_error_handlers(app: Flask) -> None:
     """Answer every error of ours, and any other, with a problem document."""
     for cls in KINDS:
@@ -158,7 +174,7 @@ def handle_http_exception(error: HTTPException) -> Response:
 
 
 def _handle_known(error: Exception) -> Response:
-    kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+    kind = _kind_of(error)
     if kind.status == 503:
         log.warning("unavailable", error=str(error))
     extra = {"field": getattr(error, "field", None), "prediction": getattr(error, "prediction", None)}

@@ -8,13 +8,14 @@ from schemas.enums import PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store.ledger import Submission
 from store.models import ServedVersion
+from store.tables.feedback import Feedback
 from store.tables.prediction import Prediction
 
 MS = 1000.0
 
 
 def from_row(row: Prediction) -> dict[str, Any]:
-    """Present a prediction as read from Postgres, with its version and item loaded."""
+    """Present a prediction as read from Postgres, with its version, item and feedback loaded."""
     return {
         "id": row.id,
         "model": row.version.model.name,
@@ -28,6 +29,21 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
         **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
         "device": row.device,
+        "feedback": None if row.feedback is None else from_feedback(row.feedback),
+    }
+
+
+def from_feedback(row: Feedback) -> dict[str, Any]:
+    """Present feedback, without saying on what."""
+    return {
+        "label": row.label,
+        "is_correct": row.is_correct,
+        "error": row.error,
+        "source": row.source,
+        "weight": row.weight,
+        "revision": row.revision,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
     }
 
 

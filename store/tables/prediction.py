@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from schemas.enums import PredictionStatus, Priority
 from store.database import Base, CreatedAt, JsonObject, UtcDateTime
+from store.tables.feedback import Feedback
 from store.tables.item import Item
 from store.tables.model_version import ModelVersion
 
@@ -93,4 +94,9 @@ class Prediction(Base):
     )
     item: Mapped[Item | None] = relationship(
         primaryjoin=lambda: Item.id == Prediction.item_id, foreign_keys=[item_id], viewonly=True
+    )
+    feedback: Mapped[Feedback | None] = relationship(
+        primaryjoin=lambda: Feedback.prediction_id == Prediction.id,
+        foreign_keys=lambda: [Prediction.id],
+        viewonly=True,
     )
