@@ -70,6 +70,9 @@ beat_schedule = {
     "reap-leases": {"task": TaskName.REAP_LEASES, "schedule": 1.0, "options": {"expires": 5}},
     "expire-predictions": {"task": TaskName.EXPIRE_PREDICTIONS, "schedule": 1.0, "options": {"expires": 5}},
     "ring-stranded": {"task": TaskName.RING_STRANDED, "schedule": 1.0, "options": {"expires": 5}},
+    "tend-trainings": {"task": TaskName.TEND_TRAININGS, "schedule": 2.0, "options": {"expires": 5}},
+    # The least pause of a cron line is a minute; this is by how much one may be late.
+    "retrain-models": {"task": TaskName.RETRAIN_MODELS, "schedule": 5.0, "options": {"expires": 10}},
     # Looks at every indexed item, 40 ms for 60,000; it finds some after a promotion, else none.
     "refresh-indexes": {"task": TaskName.REFRESH_INDEXES, "schedule": 15.0, "options": {"expires": 15}},
     "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},

@@ -7,6 +7,8 @@ from typing import Any, Self
 from marshmallow import Schema, fields, validate
 
 from schemas.enums import Durability, Placement
+from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
+from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
 
 MEBIBYTE = 1024 * 1024
 
@@ -17,6 +19,7 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "retraining": RETRAINING_EXAMPLE,
 }
 
 
@@ -41,20 +44,24 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        retraining: When it is trained again by itself; None: never.
     """
 
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    retraining: RetrainingSettings | None = None
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
         """Read what `dump` wrote; what is missing has its default."""
         cache = stored.get("cache")
+        retraining = stored.get("retraining")
         return cls(
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            retraining=None if retraining is None else RetrainingSettings.load(retraining),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -101,3 +108,9 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    retraining = fields.Nested(
+        RetrainingSettingsSchema,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When it is trained again by itself; null: never."},
+    )
