@@ -76,6 +76,9 @@ beat_schedule = {
     # Looks at every indexed item, 40 ms for 60,000; it finds some after a promotion, else none.
     "refresh-indexes": {"task": TaskName.REFRESH_INDEXES, "schedule": 15.0, "options": {"expires": 15}},
     "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},
+    "advance-backtests": {"task": TaskName.ADVANCE_BACKTESTS, "schedule": 1.0, "options": {"expires": 5}},
+    # Finds versions whose judge died; as a rule there are none.
+    "judge-waiting": {"task": TaskName.JUDGE_WAITING, "schedule": 60.0, "options": {"expires": 60}},
     "maintain-partitions": {"task": TaskName.MAINTAIN_PARTITIONS, "schedule": 3600.0},
     "purge-idempotency-keys": {"task": TaskName.PURGE_IDEMPOTENCY_KEYS, "schedule": 3600.0},
 }

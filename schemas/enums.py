@@ -41,6 +41,37 @@ class Durability(StrEnum):
     RELAXED = "relaxed"
 
 
+class TrafficPolicy(StrEnum):
+    """How the version is chosen that answers a request which names none."""
+
+    NONE = "none"
+    """The champion answers."""
+
+    FIXED = "fixed"
+    """By given shares."""
+
+    LEARNED = "learned"
+    """By the probability that a version is the best one, as far as feedback tells."""
+
+
+class StickyKey(StrEnum):
+    """What makes two requests go to the same version of a split."""
+
+    NONE = "none"
+    ITEM = "item"
+    API_KEY = "api_key"
+    HEADER = "header"
+
+
+class Verdict(StrEnum):
+    """What real traffic says of a version, compared with the champion."""
+
+    UNDECIDED = "undecided"
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+
+
 class IndexAction(StrEnum):
     """What becomes of an embedding that was computed for an index rather than for an answer."""
 
@@ -67,6 +98,9 @@ class DecisionAction(StrEnum):
     CHALLENGE = "challenge"
     ARCHIVE = "archive"
     CONFIGURE = "configure"
+
+    GATE = "gate"
+    """The gate could not compare a trained version with the champion: nothing was changed."""
 
 
 class Scope(StrEnum):
@@ -163,3 +197,36 @@ class BalancerPolicy(StrEnum):
     LEARNED = "learned"
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
+
+
+class GatePolicy(StrEnum):
+    """What becomes of a candidate that proved better than the champion."""
+
+    MANUAL = "manual"
+    """It becomes the challenger; a person, or a comparison under traffic, promotes it."""
+
+    AUTO = "auto"
+    """It becomes the champion at once."""
+
+
+class GateOutcome(StrEnum):
+    """What the gate did with a candidate."""
+
+    PROMOTED = "promoted"
+    CHALLENGER = "challenger"
+    ARCHIVED = "archived"
+    UNDECIDED = "undecided"
+    """Nothing could be compared, so nothing was changed; the reason says what was missing."""
+
+
+class BacktestStatus(StrEnum):
+    """Where a backtest is on its way."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self is not BacktestStatus.RUNNING

@@ -28,6 +28,14 @@ class TrainModel:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeVersion:
+    """Compare a trained version with its model's champion and do what the model's policy says."""
+
+    model: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionFinished:
     """A prediction reached a terminal state; published after the commit, so it is always true.
 

@@ -9,6 +9,9 @@ from marshmallow import Schema, fields, validate
 from schemas.enums import Durability, Placement
 from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
 from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
+from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
+from schemas.gate_settings import DEFAULT as DEFAULT_GATE
+from schemas.gate_settings import GateSettings, GateSettingsSchema
 
 MEBIBYTE = 1024 * 1024
 
@@ -20,6 +23,7 @@ EXAMPLE: dict[str, Any] = {
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
     "retraining": RETRAINING_EXAMPLE,
+    "gate": GATE_EXAMPLE,
 }
 
 
@@ -45,12 +49,14 @@ class ModelSettings:
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
         retraining: When it is trained again by itself; None: never.
+        gate: What a trained version must prove.
     """
 
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
     retraining: RetrainingSettings | None = None
+    gate: GateSettings = DEFAULT_GATE
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
@@ -62,6 +68,7 @@ class ModelSettings:
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
             retraining=None if retraining is None else RetrainingSettings.load(retraining),
+            gate=GateSettings.load(stored.get("gate", {})),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -113,4 +120,9 @@ class ModelSettingsSchema(Schema):
         load_default=None,
         allow_none=True,
         metadata={"description": "When it is trained again by itself; null: never."},
+    )
+    gate = fields.Nested(
+        GateSettingsSchema,
+        load_default=DEFAULT_GATE.dump,
+        metadata={"description": "What a trained version must prove before it takes traffic."},
     )

@@ -29,7 +29,7 @@ EXAMPLE: dict[str, Any] = {
     "min_weight": 0.0,
     "feedback_weight": 2.0,
     "feedback_limit": 50_000,
-    "holdout": 0.2,
+    "holdout": 0.1,
     "epochs": 6,
     "batch_size": None,
     "learning_rate": None,
@@ -52,7 +52,7 @@ class TrainingOptions:
     min_weight: float = 0.0
     feedback_weight: float = 1.0
     feedback_limit: int = 50_000
-    holdout: float = 0.2
+    holdout: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -130,11 +130,12 @@ class TrainingOptionsSchema(Schema):
         metadata={"description": "Most rows of feedback; the newest predictions are taken."},
     )
     holdout = fields.Float(
-        load_default=0.2,
+        allow_none=True,
+        load_default=None,
         validate=validate.Range(min=0, max=0.9),
         metadata={
-            "description": "Share of the feedback, by its input, that is left for comparing versions; with one share "
-            "it is the same for all trainings."
+            "description": "Share of the feedback that is left for comparing versions, the same rows each time; left "
+            "out, what the gate of the model says."
         },
     )
     epochs = fields.Integer(

@@ -29,6 +29,18 @@ class NoEarlierChampionError(StoreError):
     """Raised when a model is to go back to the champion before this one, and there was none."""
 
 
+class TrafficError(StoreError):
+    """Raised when traffic is to be split in a way that makes no sense; names the part of the plan at fault."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class TrafficConflictError(StoreError):
+    """Raised when a model, or a version of it, cannot take part in a split as it stands."""
+
+
 class KindMismatchError(StoreError):
     """Raised when a version of one kind is to be registered under the name of a model of another."""
 
@@ -105,3 +117,19 @@ class TrainingOptionError(StoreError):
 
 class StaleClaimError(StoreError):
     """Raised when work is to be stored under a claim that moved on: cancelled, or another worker's by now."""
+
+
+class UnknownBacktestError(StoreError):
+    """Raised when no backtest of the caller has the given id."""
+
+
+class NoFeedbackError(StoreError):
+    """Raised when there is no feedback to replay requests by."""
+
+
+class SameVersionError(StoreError):
+    """Raised when a version is to be compared with itself."""
+
+
+class BacktestStateError(StoreError):
+    """Raised when a backtest is over and can no longer be cancelled."""

@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from schemas.enums import FeedbackChoice, TrainingStatus
 from schemas.training_options import TrainingOptions
+from store.holdout import HELD_OUT, held_out_parts
 from store.tables.feedback import Feedback
 from store.tables.prediction import Prediction
 from store.tables.training import Training, TrainingExample
 
 #: Rows read by one statement, so that none takes long.
 PAGE = 5_000
-
-#: Values of a byte.
-BYTES = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,16 +81,6 @@ def read_inputs(session: Session, prediction_ids: Sequence[UUID]) -> dict[UUID, 
     return {row.id: row.input for row in session.execute(found)}
 
 
-def is_held_out(share: float) -> ColumnElement[bool]:
-    """Return the condition under which a prediction's feedback never comes into a training with this holdout.
-
-    By the input rather than the row, so that a picture that was sent twice is on one side, for ever.
-    """
-    told = func.coalesce(Prediction.input_sha256, cast(Prediction.input, Text), "")
-    first_byte = func.get_byte(func.decode(func.md5(told), "hex"), 0)
-    return first_byte < literal(round(share * BYTES))
-
-
 def _page(model_id: int, options: TrainingOptions, before: UUID | None, limit: int) -> Select[Any]:
     statement = (
         select(
@@ -107,7 +95,9 @@ def _page(model_id: int, options: TrainingOptions, before: UUID | None, limit: i
         .join(Prediction, Prediction.id == Feedback.prediction_id)
         .where(
             *_selecting(model_id, options),
-            ~is_held_out(options.holdout),
+            text(f"NOT {HELD_OUT.format(column='feedback.prediction_id')}").bindparams(
+                held_out_parts=held_out_parts(options.holdout or 0.0)
+            ),
             Prediction.input_sha256.is_not(None) | Prediction.input.is_not(None),
         )
     )

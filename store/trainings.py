@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, joinedload, undefer
 from uuid_utils.compat import uuid7
 
 from schemas.enums import FeedbackChoice, TrainingStart, TrainingStatus, TrainingTrigger
+from schemas.model_settings import ModelSettings
 from schemas.training_options import TrainingOptions
 from store.errors import (
     NoTrainingDataError,
@@ -238,8 +239,10 @@ def _decide(
             limit=None,
             feedback=FeedbackChoice.NONE,
         )
+    gate = ModelSettings.load(model.settings).gate
     return replace(
         options,
+        holdout=gate.held_out_share if options.holdout is None else options.holdout,
         start=options.start or (TrainingStart.SCRATCH if has_recipe else TrainingStart.CHAMPION),
         use_base=options.use_base and has_recipe,
         feedback=options.feedback or (FeedbackChoice.ALL if learns else FeedbackChoice.NONE),

@@ -13,6 +13,7 @@ from schemas.names import QueueName
 from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
+from tasks import gating
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.life import WorkerLife
@@ -66,6 +67,7 @@ def run(settings: Settings, device: str) -> None:
     remove_folders(settings.var_dir)
     app = create_celery(settings)
     register(app, runner)
+    gating.register(app, database, ObjectStore(settings.object_url))
     try:
         run_worker(
             app,

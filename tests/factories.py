@@ -50,7 +50,10 @@ VECTOR_CONFIG: dict[str, Any] = {
 
 # In an order in which no reference is left hanging.
 CLEAN_ROWS = (
+    "DELETE FROM feedback",
     "DELETE FROM indexed_items",
+    "DELETE FROM backtests",
+    "DELETE FROM feedback",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",

@@ -2,11 +2,13 @@
 
 from store.database import Base
 from store.tables.api_key import ApiKey
+from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
+from store.tables.gate_verdict import GateVerdict
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
@@ -15,6 +17,7 @@ from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
+from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
 from store.tables.training import Training, TrainingExample, TrainingSchedule
 from store.tables.tuning import Tuning
 from store.tables.worker import Worker
@@ -23,6 +26,8 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "Backtest",
+    "BacktestItem",
     "BatchCeiling",
     "Decision",
     "Embedding",
@@ -30,6 +35,7 @@ __all__ = [
     "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
+    "GateVerdict",
     "IdempotencyKey",
     "IndexedItem",
     "Item",
@@ -38,6 +44,9 @@ __all__ = [
     "Prediction",
     "ProcessLayout",
     "SimilarityIndex",
+    "Traffic",
+    "TrafficArm",
+    "TrafficMinute",
     "Training",
     "TrainingExample",
     "TrainingSchedule",
