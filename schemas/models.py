@@ -5,6 +5,8 @@ from typing import Any
 from marshmallow import fields
 
 from schemas.answers import AnswerSchema
+from schemas.gate_verdicts import EXAMPLE as VERDICT_EXAMPLE
+from schemas.gate_verdicts import GateVerdictSchema
 from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettingsSchema
 
@@ -92,6 +94,7 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "weights_bytes": 1_234_567,
     "metrics": {"test_items": 10_000, "test_accuracy": 0.9388},
     "tunings": [TUNING_EXAMPLE],
+    "gate": VERDICT_EXAMPLE,
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
 
@@ -245,6 +248,12 @@ class ModelVersionSchema(AnswerSchema):
         fields.Nested(TuningSchema),
         required=True,
         metadata={"description": "How it runs fastest, by kind of device; empty until a worker has measured it."},
+    )
+    gate = fields.Nested(
+        GateVerdictSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What it proved against the champion; null: it was not judged."},
     )
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 

@@ -8,6 +8,11 @@ class TaskName(StrEnum):
 
     RUN_PREDICTIONS = "run_predictions"
     TRAIN_MODEL = "train_model"
+    TEND_TRAININGS = "tend_trainings"
+    RETRAIN_MODELS = "retrain_models"
+    JUDGE_VERSION = "judge_version"
+    JUDGE_WAITING = "judge_waiting"
+    ADVANCE_BACKTESTS = "advance_backtests"
     REAP_LEASES = "reap_leases"
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"

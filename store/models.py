@@ -21,6 +21,7 @@ from store.errors import (
 )
 from store.switching import Decided, call_off, check_may_answer, earlier_champions, may_answer, switch_champion
 from store.tables import registry as _registry  # noqa: F401 - relationships name tables that nothing else here imports
+from store.tables.gate_verdict import GateVerdict
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 
@@ -28,6 +29,8 @@ from store.tables.model_version import ModelVersion
 CHANGING_KINDS = frozenset({"similarity"})
 
 DEFAULT_SETTINGS = ModelSettings()
+
+_VERDICT = selectinload(ModelVersion.verdict).joinedload(GateVerdict.champion)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,7 +324,7 @@ def get_version(session: Session, name: str, number: int) -> ModelVersion:
     version = session.scalar(
         select(ModelVersion)
         .where(ModelVersion.model_id == model.id, ModelVersion.number == number)
-        .options(joinedload(ModelVersion.model), selectinload(ModelVersion.tunings))
+        .options(joinedload(ModelVersion.model), selectinload(ModelVersion.tunings), _VERDICT)
     )
     if version is None:
         raise UnknownVersionError(f"model {name!r} has no version {number}; GET /v1/models/{name}/versions lists them")
@@ -354,6 +357,6 @@ def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
         UnknownModelError: There is no such model.
     """
     model = get_model(session, name)
-    options = joinedload(ModelVersion.model), selectinload(ModelVersion.tunings)
+    options = joinedload(ModelVersion.model), selectinload(ModelVersion.tunings), _VERDICT
     statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(*options)
     return session.scalars(statement.order_by(ModelVersion.number.desc())).all()

@@ -8,14 +8,17 @@ from celery import Celery
 from sqlalchemy import Connection, text
 from sqlalchemy import Engine as Database
 
-from schemas.messages import RunPredictions
+from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
 from store import ledger
+from store.database import open_session
 from store.drift_checks import check_champions
+from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
 from store.stats import summarize_finished
+from tasks.backtesting import advance_backtests
 from tasks.doorbell import Doorbell
 from tasks.reindexing import refresh_champions
 
@@ -26,6 +29,9 @@ STRANDED_S = 0.25
 
 #: How long a repeat of a request finds its first answer.
 IDEMPOTENCY_DAYS = 7.0
+
+#: A trained version without a verdict for so long has lost whoever was to give it.
+JUDGE_AFTER_S = 600.0
 
 # One process reaps at a time; the lock ends with the transaction, so a dead one never holds it.
 REAP_LOCK_ID = 7_208_002
@@ -91,6 +97,18 @@ class Maintenance:
         """Compare what champions answer with what they answered at first."""
         check_champions(self._database)
 
+    def advance_backtests(self) -> None:
+        """Settle what backtests were answered and replay more, a group a second."""
+        if advance_backtests(self._database):
+            self.ring_stranded(0.0)
+
+    def judge_waiting(self) -> None:
+        """Ask again for the verdicts on trained versions that nobody gave."""
+        with open_session(self._database) as session:
+            waiting = waiting_for_judgement(session, older_than_s=JUDGE_AFTER_S)
+        for model, version in waiting:
+            self._doorbell.request_judgement(JudgeVersion(model=model, version=version))
+
     def maintain_partitions(self) -> None:
         """Make partitions ahead and drop those past their retention."""
         with self._database.begin() as connection:
@@ -117,7 +135,9 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
+    app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)
     # Four jobs a second would push the predictions off Flower's page.
+    app.task(name=TaskName.ADVANCE_BACKTESTS, shared=False, send_events=False)(maintenance.advance_backtests)
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
     app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)

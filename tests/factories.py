@@ -52,10 +52,14 @@ VECTOR_CONFIG: dict[str, Any] = {
 CLEAN_ROWS = (
     "DELETE FROM feedback",
     "DELETE FROM indexed_items",
+    "DELETE FROM backtests",
+    "DELETE FROM feedback",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
     "DELETE FROM finished_seconds",
+    "DELETE FROM trainings",
+    "DELETE FROM training_schedules",
 )
 CLEAN_MODELS = (
     "DELETE FROM similarity_indexes",

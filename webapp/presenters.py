@@ -1,14 +1,18 @@
 """From rows and events to what `schemas` dumps."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from schemas.enums import PredictionStatus, Priority
+from schemas.enums import GateOutcome, GatePolicy, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store.ledger import Submission
 from store.models import ServedVersion
+from store.statistics.paired import Gain
 from store.tables.feedback import Feedback
+from store.tables.gate_verdict import GateVerdict
 from store.tables.prediction import Prediction
 
 MS = 1000.0
@@ -72,6 +76,27 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
         ),
         "device": event.device,
         "feedback": None,
+    }
+
+
+def present_gain(gain: Gain) -> dict[str, Any]:
+    """Present a comparison of two versions; an interval without an end has none."""
+    return {
+        name: None if isinstance(value, float) and math.isinf(value) else value for name, value in asdict(gain).items()
+    }
+
+
+def present_verdict(verdict: GateVerdict) -> dict[str, Any]:
+    """Present what the gate said of a version, with its champion loaded."""
+    return {
+        "outcome": GateOutcome(verdict.outcome),
+        "reason": verdict.reason,
+        "policy": GatePolicy(verdict.policy),
+        "champion": None if verdict.champion is None else verdict.champion.number,
+        "training": verdict.training_id,
+        "comparisons": verdict.comparisons,
+        "guards": verdict.guards,
+        "created_at": verdict.created_at,
     }
 
 

@@ -237,6 +237,22 @@ INVALID_MODEL_SETTINGS = Problem(
     error=store.ModelSettingsError,
     detail="answers of a similarity model change with its index and cannot be remembered; leave `cache` out",
 )
+UNKNOWN_BACKTEST = Problem(name="UnknownBacktest", error=store.UnknownBacktestError, detail="there is no backtest 7")
+BACKTEST_STATE = Problem(name="BacktestState", error=store.BacktestStateError, detail="backtest 7 is succeeded already")
+INVALID_BACKTEST = Problem(
+    name="InvalidBacktest", error=UnprocessableEntity, detail="until: Must be later than `since`.", field="until"
+)
+NO_FEEDBACK = Problem(
+    name="NoFeedback",
+    error=store.NoFeedbackError,
+    detail="model 'fashion' has no feedback in this span of time; send some with PUT /v1/predictions/{id}/feedback, "
+    "or leave `since` and `until` out",
+)
+SAME_VERSION = Problem(
+    name="SameVersion",
+    error=store.SameVersionError,
+    detail="version 3 of 'fashion' is the baseline itself; name another `baseline`",
+)
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from store.database import Base, CreatedAt, Identifier, JsonObject, UtcDateTime
 
 if TYPE_CHECKING:
+    from store.tables.gate_verdict import GateVerdict
     from store.tables.model import Model
     from store.tables.tuning import Tuning
 
@@ -42,3 +43,4 @@ class ModelVersion(Base):
     tunings: Mapped[list["Tuning"]] = relationship(
         back_populates="version", order_by="Tuning.device_kind", passive_deletes=True
     )
+    verdict: Mapped["GateVerdict | None"] = relationship(back_populates="version", passive_deletes=True)

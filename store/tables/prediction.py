@@ -44,6 +44,9 @@ class Prediction(Base):
         Index("ix_predictions_key", "api_key_id", "model_version_id", "id"),
         # The endings that are rare; a success costs no entry.
         Index("ix_predictions_ending", "status", "id", postgresql_where=RARE_ENDING),
+        Index("ix_predictions_shadow_of", "shadow_of", postgresql_where=text("shadow_of IS NOT NULL")),
+        Index("ix_predictions_shadow", "model_version_id", "id", postgresql_where=text("shadow_of IS NOT NULL")),
+        Index("ix_predictions_backtest", "backtest_id", "id", postgresql_where=text("backtest_id IS NOT NULL")),
         Index("ix_predictions_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
@@ -82,6 +85,13 @@ class Prediction(Base):
     compute_ms: Mapped[float | None]
     cached: Mapped[bool] = mapped_column(
         server_default=false(), comment="Answered with the result of an earlier prediction of the same input."
+    )
+    shadow_of: Mapped[UUID | None] = mapped_column(comment="The prediction that was answered in its stead.")
+    assignment_probability: Mapped[float | None] = mapped_column(
+        comment="With which its version was chosen for it; NULL: the version was not drawn."
+    )
+    backtest_id: Mapped[int | None] = mapped_column(
+        BigInteger, comment="The backtest that it is a row of; it answers nobody."
     )
     created_at: Mapped[CreatedAt]
     started_at: Mapped[UtcDateTime | None]

@@ -16,6 +16,7 @@ from store.tables.model_version import ModelVersion
 from store.tunings import present_tuning
 from webapp.auth import require
 from webapp.blueprint import Blueprint
+from webapp.presenters import present_verdict
 from webapp.problems import (
     INVALID_MODEL_SETTINGS,
     INVALID_SETTING,
@@ -147,5 +148,6 @@ def _version(version: ModelVersion) -> dict[str, Any]:
         "weights_bytes": version.weights_bytes,
         "metrics": version.metrics,
         "tunings": [present_tuning(row) for row in version.tunings],
+        "gate": None if version.verdict is None else present_verdict(version.verdict),
         "created_at": version.created_at,
     }
