@@ -21,11 +21,10 @@ class RunPredictions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainModel:
-    """Train `model` from nothing with its recipe and register the result as a new version."""
+    """The doorbell of trainings: one waits. The id is for the reader; the worker claims from Postgres."""
 
+    training_id: str
     model: str
-    seed: int = 0
-    epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,8 @@ class TaskName(StrEnum):
 
     RUN_PREDICTIONS = "run_predictions"
     TRAIN_MODEL = "train_model"
+    TEND_TRAININGS = "tend_trainings"
+    RETRAIN_MODELS = "retrain_models"
     JUDGE_VERSION = "judge_version"
     JUDGE_WAITING = "judge_waiting"
     ADVANCE_BACKTESTS = "advance_backtests"
@@ -16,6 +18,8 @@ class TaskName(StrEnum):
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
     SUMMARIZE_FINISHED = "summarize_finished"
+    CHECK_DRIFT = "check_drift"
+    REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 

@@ -155,8 +155,9 @@ class PredictionSchema(AnswerSchema):
     )
     feedback = fields.Nested(
         PredictionFeedbackSchema,
+        required=True,
         allow_none=True,
-        metadata={"description": "Where a prediction is read: what is known of the right answer, or null."},
+        metadata={"description": "What is known of the right answer; null as long as nobody has told."},
     )
 
 

@@ -91,6 +91,34 @@ class SchemaVersionError(StoreError):
     """Raised when the database was migrated by newer code than this."""
 
 
+class UnknownTrainingError(StoreError):
+    """Raised when no training has the given id."""
+
+
+class TrainingRunningError(StoreError):
+    """Raised when a model is to be trained while a training of it is queued or running."""
+
+
+class TrainingStateError(StoreError):
+    """Raised when a training is already in a terminal state that forbids the change."""
+
+
+class NoTrainingDataError(StoreError):
+    """Raised when there is nothing to train on, or nothing to tell apart."""
+
+
+class TrainingOptionError(StoreError):
+    """Raised when a model cannot be trained as the options ask; names the option."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class StaleClaimError(StoreError):
+    """Raised when work is to be stored under a claim that moved on: cancelled, or another worker's by now."""
+
+
 class UnknownBacktestError(StoreError):
     """Raised when no backtest of the caller has the given id."""
 

@@ -12,6 +12,7 @@ from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
 from store import ledger
 from store.database import open_session
+from store.drift_checks import check_champions
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
@@ -92,6 +93,10 @@ class Maintenance:
         with self._database.begin() as connection:
             summarize_finished(connection)
 
+    def check_drift(self) -> None:
+        """Compare what champions answer with what they answered at first."""
+        check_champions(self._database)
+
     def advance_backtests(self) -> None:
         """Settle what backtests were answered and replay more, a group a second."""
         if advance_backtests(self._database):
@@ -127,6 +132,7 @@ class Maintenance:
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
+    app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)

@@ -15,7 +15,7 @@ from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
-from webapp.views import backtests, feedback, health, indexed_items, items, masks, models, predictions, status
+from webapp.views import backtests, drift, feedback, health, indexed_items, items, masks, models, predictions, status
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
 MAX_FORM_PARTS = 8
@@ -28,6 +28,7 @@ BLUEPRINTS = (
     items.blp,
     indexed_items.blp,
     models.blp,
+    drift.blp,
     backtests.blp,
     status.blp,
     health.blp,

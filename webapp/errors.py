@@ -35,12 +35,12 @@ class ForbiddenAddressError(WebError):
     """Raised when a page that is open on loopback only is asked from elsewhere."""
 
 
-class BadLineError(WebError):
-    """Raised when a line of a bulk file is not what its format asks; it is reported by its number."""
-
-
 class MalformedBodyError(WebError):
     """Raised when a body is not what its content type says."""
+
+
+class BadLineError(MalformedBodyError):
+    """Raised when a line of a file is not what its format asks; the others are read, and it is told by its number."""
 
 
 class UnsupportedMediaError(WebError):
@@ -106,7 +106,6 @@ KINDS: dict[type[Exception], Kind] = {
     store.BacktestStateError: Kind(409, "backtest-state", "Conflict"),
     store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
     NoIndexError: Kind(409, "no-index", "Conflict"),
-    BadLineError: Kind(400, "bad-line", "Bad Request"),
     MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),

@@ -75,6 +75,7 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
             event.compute_ms,
         ),
         "device": event.device,
+        "feedback": None,
     }
 
 

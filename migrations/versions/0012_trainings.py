@@ -1,7 +1,7 @@
 """Trainings with the trigger that guards their states, what they learned from, and what their schedules remember.
 
 Revision ID: 0012
-Revises: 0010
+Revises: 0011
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "0012"
-down_revision: str | None = "0010"
+down_revision: str | None = "0011"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -32,6 +32,12 @@ WHEN (
     OR (OLD.status = 'queued' AND NEW.status = 'succeeded')
 )
 EXECUTE FUNCTION refuse_training_transition()
+"""
+
+# A version is trained again by the recipe that it names; those from before this revision name none yet.
+NAME_RECIPES = """
+UPDATE model_versions SET config = config || jsonb_build_object('recipe', config -> 'name')
+WHERE source IN ('bundled', 'trained') AND config ? 'name' AND NOT config ? 'recipe'
 """
 
 OPEN = sa.text("status IN ('queued', 'processing')")
@@ -66,10 +72,12 @@ def upgrade() -> None:
     op.execute(GUARD_TRANSITION)
     _create_examples()
     _create_schedules()
+    op.execute(NAME_RECIPES)
 
 
 def downgrade() -> None:
     """Revert."""
+    op.execute("UPDATE model_versions SET config = config - 'recipe' WHERE config ? 'recipe'")
     op.drop_table("training_schedules")
     op.drop_table("training_examples")
     op.drop_table("trainings")
