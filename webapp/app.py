@@ -15,7 +15,19 @@ from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
-from webapp.views import backtests, drift, feedback, health, indexed_items, items, masks, models, predictions, status
+from webapp.views import (
+    backtests,
+    drift,
+    feedback,
+    health,
+    indexed_items,
+    items,
+    masks,
+    models,
+    predictions,
+    promotions,
+    status,
+)
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
 MAX_FORM_PARTS = 8
@@ -30,6 +42,7 @@ BLUEPRINTS = (
     models.blp,
     drift.blp,
     backtests.blp,
+    promotions.blp,
     status.blp,
     health.blp,
 )

@@ -1,6 +1,5 @@
 """`tasks.backtesting`: stored requests are replayed, settled and added up."""
 
-
 from typing import Any
 from uuid import UUID
 
