@@ -72,6 +72,8 @@ beat_schedule = {
     "ring-stranded": {"task": TaskName.RING_STRANDED, "schedule": 1.0, "options": {"expires": 5}},
     # Looks at every indexed item, 40 ms for 60,000; it finds some after a promotion, else none.
     "refresh-indexes": {"task": TaskName.REFRESH_INDEXES, "schedule": 15.0, "options": {"expires": 15}},
+    # Where no traffic is split it reads one empty table; where it is, a refresh takes a tenth of the time at most.
+    "keep-traffic": {"task": TaskName.KEEP_TRAFFIC, "schedule": 1.0, "options": {"expires": 5}},
     "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},
     "maintain-partitions": {"task": TaskName.MAINTAIN_PARTITIONS, "schedule": 3600.0},
     "purge-idempotency-keys": {"task": TaskName.PURGE_IDEMPOTENCY_KEYS, "schedule": 3600.0},

@@ -82,6 +82,28 @@ class IndexAction(StrEnum):
     """The item is there already, and this version has no embedding of its photo yet."""
 
 
+class DecisionAction(StrEnum):
+    """What was decided about a model, as `decisions` keeps it."""
+
+    UPLOAD = "upload"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+    CALL_OFF = "call_off"
+    """A promotion was taken back, or overtaken by another, before its version answered."""
+
+    LOAD_FAILED = "load_failed"
+    """The workers could not load a version: its alias stayed or went back where it was."""
+
+    CHALLENGE = "challenge"
+    ARCHIVE = "archive"
+    CONFIGURE = "configure"
+    TRAFFIC = "traffic"
+
+    STOP = "stop"
+    """A split was ended by itself, since a version was clearly worse than the champion."""
+
+
 class Scope(StrEnum):
     """What an API key may do. `admin` includes all others."""
 

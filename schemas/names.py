@@ -12,6 +12,7 @@ class TaskName(StrEnum):
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
+    KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"

@@ -171,7 +171,7 @@ class TrafficRequestSchema(Schema):
         values=fields.Float(allow_nan=False),
         load_default=dict,
         validate=validate.Length(max=MOST_VERSIONS),
-        metadata={"description": "Shares by version number, in any unit: `{\"3\": 95, \"4\": 5}`."},
+        metadata={"description": 'Shares by version number, in any unit: `{"3": 95, "4": 5}`.'},
     )
     shadows = fields.List(
         fields.Integer(validate=validate.Range(min=1)),

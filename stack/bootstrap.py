@@ -9,6 +9,7 @@ from sqlalchemy import select
 from schemas.enums import Scope
 from stack.state import ADMIN_KEY_FILE
 from store.database import open_session
+from store.decisions import SYSTEM_ACTOR
 from store.keys import create_key
 from store.migrate import migrate
 from store.models import promote, register_version
@@ -56,5 +57,7 @@ def _import_if_missing(database: Database, objects: ObjectStore, folder: Path) -
             source="bundled",
             description=config.get("description", ""),
         )
-        promote(session, name=config["name"], number=version.number)
+        promote(
+            session, name=config["name"], number=version.number, actor=SYSTEM_ACTOR, reason="bundled with torchqueue"
+        )
     return str(config["name"])

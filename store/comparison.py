@@ -18,7 +18,7 @@ from schemas.traffic import DAY_S
 from store import comparison_sql as sql
 from store.models import get_model, list_versions
 from store.partitions import CLOCK_SLACK, least_id
-from store.statistics.sequences import Estimate, Mean, Proportion
+from store.statistics.sequences import EMPTY, Estimate, Mean, Proportion
 from store.statistics.verdicts import Judged, SampleRatio, check_sample_ratio
 from store.stats import BUCKET_RATIO
 from store.tables.model_version import ModelVersion
@@ -73,14 +73,17 @@ class Latencies:
         return Proportion(sum(count for bucket, count in self.counts.items() if bucket > limit), self.total)
 
 
+NO_LATENCIES = Latencies()
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What one version did."""
 
     version_id: int
     number: int
-    failures: Proportion = Proportion(0, 0)
-    latencies: Latencies = Latencies()
+    failures: Proportion = EMPTY
+    latencies: Latencies = NO_LATENCIES
     quality: Estimate | None = None
     """Right answers; or, of numbers, how far they were off. None without feedback."""
 
@@ -184,9 +187,9 @@ def read_quality(connection: Connection, version_ids: Sequence[int], since: date
     return {row.model_version_id: estimate for row in found if (estimate := _quality(row)) is not None}
 
 
-def forget_minutes(connection: Connection, *, older_than_days: float) -> int:
-    """Forget sums of traffic. Returns how many."""
-    return sql.FORGET_MINUTES.run(connection, days=older_than_days).rowcount
+def forget_minutes(connection: Connection, *, older_than: timedelta) -> None:
+    """Forget sums of traffic beyond an age."""
+    sql.FORGET_MINUTES.run(connection, seconds=older_than.total_seconds())
 
 
 def _default_start(session: Session, row: Traffic | None) -> datetime:
@@ -218,7 +221,9 @@ def _sample_ratio(session: Session, row: Traffic | None, since: datetime) -> Sam
     if row is None or row.policy != TrafficPolicy.FIXED:
         return SampleRatio.unchecked("only the shares of a fixed split are known beforehand")
     if row.sticky == StickyKey.HEADER:
-        return SampleRatio.unchecked("the keys of the header are not stored, and requests of one key are not independent")
+        return SampleRatio.unchecked(
+            "the keys of the header are not stored, and requests of one key are not independent"
+        )
     unit, statement = {
         StickyKey.NONE: ("requests", sql.ASSIGNED_REQUESTS),
         StickyKey.ITEM: ("items", sql.ASSIGNED_ITEMS),
@@ -243,9 +248,7 @@ def _sample_ratio(session: Session, row: Traffic | None, since: datetime) -> Sam
 def _shadows(session: Session, kind: str, row: Traffic | None, since: datetime) -> list[Shadowed]:
     if row is None or not row.shadows:
         return []
-    statement = select(ModelVersion).where(
-        ModelVersion.model_id == row.model_id, ModelVersion.number.in_(row.shadows)
-    )
+    statement = select(ModelVersion).where(ModelVersion.model_id == row.model_id, ModelVersion.number.in_(row.shadows))
     return [
         _shadowed(session.connection(), version, ANSWER_MEMBERS.get(kind, DEFAULT_MEMBER), since)
         for version in session.scalars(statement.order_by(ModelVersion.number))

@@ -33,6 +33,14 @@ class TrafficConflictError(StoreError):
     """Raised when a model, or a version of it, cannot take part in a split as it stands."""
 
 
+class VersionStateError(StoreError):
+    """Raised when a version that failed or was archived is to answer; the message says why it may not."""
+
+
+class NoEarlierChampionError(StoreError):
+    """Raised when a model is to go back to the champion before this one, and there was none."""
+
+
 class KindMismatchError(StoreError):
     """Raised when a version of one kind is to be registered under the name of a model of another."""
 

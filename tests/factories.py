@@ -58,7 +58,10 @@ CLEAN_ROWS = (
 )
 CLEAN_MODELS = (
     "DELETE FROM similarity_indexes",
+    "DELETE FROM decisions WHERE reason <> 'bundled with torchqueue'",
+    "UPDATE models SET challenger_id = NULL, upcoming_id = NULL",
     "UPDATE models SET champion_id = (SELECT id FROM model_versions WHERE model_id = models.id AND source = 'bundled')",
+    "UPDATE model_versions SET archived_at = NULL, failed_at = NULL",
     "DELETE FROM model_versions WHERE source <> 'bundled'",
     "DELETE FROM models WHERE champion_id IS NULL",
 )
@@ -100,7 +103,7 @@ def add_model(
         metrics={},
         source="imported",
     )
-    promote(session, name=name, number=number)
+    promote(session, name=name, number=number, actor="tests", reason="to answer")
     return resolve(session, name)
 
 

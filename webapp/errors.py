@@ -103,6 +103,8 @@ KINDS: dict[type[Exception], Kind] = {
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
     InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
+    store.TrafficConflictError: Kind(409, "traffic-conflict", "Conflict"),
+    store.TrafficError: Kind(422, "invalid-traffic", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),
     store.ObjectsUnavailableError: Kind(
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"

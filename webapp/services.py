@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+from dataclasses import dataclass
 from typing import Self
 
 from flask import current_app
@@ -15,6 +16,7 @@ from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
@@ -22,6 +24,7 @@ from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.memo import Memo
 from webapp.replies import ReplyListener
+from webapp.shadows import Shadows
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -68,6 +71,7 @@ class Services:
         self.keys = KeyCache(self.database)
         self.models = ModelCache(self.database)
         self.cache = ResultCache()
+        self.shadows = Shadows(self.dispatcher)
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
 
     def start(self) -> Self:
@@ -77,6 +81,7 @@ class Services:
         self.directory.start()
         self.listener.start()
         self.dispatcher.start()
+        self.shadows.start()
         return self
 
 
@@ -100,12 +105,24 @@ class KeyCache:
             return verify_key(session, key)
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The version that answers, unless the model's traffic is split; a version that was asked for is never split."""
+
+    version: ServedVersion
+    split: Split | None
+
+
 class ModelCache:
     """Which version answers, remembered for a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._memo = Memo(self._read, MODEL_CACHE_S)
+
+    def route(self, name: str, number: int | None) -> Route:
+        """Return the asked version, or the champion and how the model's traffic is split; raises as `resolve`."""
+        return self._memo.get((name, number))
 
     def resolve(self, name: str, number: int | None) -> ServedVersion:
         """Return the version that answers: the asked one, or the champion.
@@ -114,11 +131,12 @@ class ModelCache:
             UnknownModelError: There is no such model, or it has no champion yet.
             UnknownVersionError: The model has no such version.
         """
-        return self._memo.get((name, number))
+        return self.route(name, number).version
 
-    def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
+    def _read(self, asked: tuple[str, int | None]) -> Route:
         with open_session(self._database) as session:
-            return resolve(session, *asked)
+            version = resolve(session, *asked)
+            return Route(version, read_split(session, version) if asked[1] is None else None)
 
 
 def services() -> Services:

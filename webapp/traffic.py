@@ -39,9 +39,7 @@ def choose(split: Split, point: int) -> Arm:
     return min(arms, key=lambda arm: -math.log(_unit(point, arm.version.number)) / arm.probability)
 
 
-def request_point(
-    split: Split, caller: Principal, query: Mapping[str, Any], headers: Mapping[str, Any]
-) -> int:
+def request_point(split: Split, caller: Principal, query: Mapping[str, Any], headers: Mapping[str, Any]) -> int:
     """Return the point of a request: the same for the same key, else random."""
     key = _sticky_key(split.sticky, caller, query, headers)
     if key is None:

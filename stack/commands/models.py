@@ -14,6 +14,7 @@ from stack.commands.reindex import reindex
 from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
+from store.decisions import COMMAND_ACTOR
 from store.headlines import HELD_OUT, find_headline
 from store.models import configure, list_models, list_versions, promote
 
@@ -81,7 +82,7 @@ def configure_(
 def promote_(var_dir: Path, model: str, version: int) -> None:
     """Let a version answer when a request names none."""
     with open_session(open_database(var_dir)) as session:
-        promote(session, name=model, number=version)
+        promote(session, name=model, number=version, actor=COMMAND_ACTOR, reason="")
     console.print(f"{model} version {version} answers now")
 
 

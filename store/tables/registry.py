@@ -3,6 +3,7 @@
 from store.database import Base
 from store.tables.api_key import ApiKey
 from store.tables.batch_ceiling import BatchCeiling
+from store.tables.decision import Decision
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
@@ -23,6 +24,7 @@ metadata = Base.metadata
 __all__ = [
     "ApiKey",
     "BatchCeiling",
+    "Decision",
     "Embedding",
     "Feedback",
     "FeedbackRevision",

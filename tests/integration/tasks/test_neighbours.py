@@ -54,11 +54,11 @@ def second(database: Database, first: Rows, objects: ObjectStore) -> Iterator[Ro
             metrics={},
             source="imported",
         )
-        promote(session, name=MODEL, number=2)
+        promote(session, name=MODEL, number=2, actor="tests", reason="to answer")
         version = resolve(session, MODEL)
     yield Rows(first.connection, version)
     with open_session(database) as session:
-        promote(session, name=MODEL, number=1)
+        promote(session, name=MODEL, number=1, actor="tests", reason="to answer")
 
 
 def test_a_batch_of_puts_and_searches_is_answered(drainer: Drainer, first: Rows, objects: ObjectStore) -> None:

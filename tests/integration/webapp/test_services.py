@@ -132,7 +132,7 @@ def _promote_another(database: Database) -> None:
                 "FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = 'one'"
             )
         )
-        promote(session, name="one", number=2)
+        promote(session, name="one", number=2, actor="tests", reason="to answer")
 
 
 def _register(rows: Rows, role: WorkerRole, queue: str) -> int:
