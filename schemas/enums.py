@@ -105,6 +105,10 @@ class DecisionAction(StrEnum):
     CHALLENGE = "challenge"
     ARCHIVE = "archive"
     CONFIGURE = "configure"
+    TRAFFIC = "traffic"
+
+    STOP = "stop"
+    """A split was ended by itself, since a version was clearly worse than the champion."""
 
     GATE = "gate"
     """The gate could not compare a trained version with the champion: nothing was changed."""

@@ -27,6 +27,7 @@ from webapp.views import (
     predictions,
     promotions,
     status,
+    traffic,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -42,6 +43,7 @@ BLUEPRINTS = (
     models.blp,
     drift.blp,
     backtests.blp,
+    traffic.blp,
     promotions.blp,
     status.blp,
     health.blp,

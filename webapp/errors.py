@@ -117,6 +117,8 @@ KINDS: dict[type[Exception], Kind] = {
     store.BacktestKindError: Kind(422, "no-backtest", "Unprocessable Content"),
     store.SameVersionError: Kind(422, "same-version", "Unprocessable Content"),
     store.InvalidLabelError: Kind(422, "invalid-label", "Unprocessable Content"),
+    store.TrafficConflictError: Kind(409, "traffic-conflict", "Conflict"),
+    store.TrafficError: Kind(422, "invalid-traffic", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),
     store.ObjectsUnavailableError: Kind(
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"

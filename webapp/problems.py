@@ -286,6 +286,26 @@ INVALID_WEIGHTS = Problem(
     detail="The weights are of another architecture: missing head.weight, unknown fc.weight. Check the model's arch.",
     field="weights",
 )
+INVALID_TRAFFIC = Problem(
+    name="InvalidTraffic",
+    error=store.TrafficError,
+    detail="the shares of 'fashion' sum up to nothing; give its champion and another version more than 0",
+    field="weights",
+)
+TRAFFIC_CONFLICT = Problem(
+    name="TrafficConflict",
+    error=store.TrafficConflictError,
+    detail="version 4 of 'fashion' is archived; take one that may answer",
+)
+INVALID_SPLIT = Problem(
+    name="InvalidSplit",
+    error=UnprocessableEntity,
+    detail="policy: Must be one of: none, fixed, learned.",
+    field="policy",
+)
+INVALID_SINCE = Problem(
+    name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
+)
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")
