@@ -7,7 +7,7 @@ from flask.views import MethodView
 from sqlalchemy.orm import Session
 
 from schemas import backtests as schemas
-from schemas.enums import Scope
+from schemas.enums import BacktestStatus, Scope
 from store import backtests
 from store.backtests import Span
 from store.database import open_session
@@ -177,7 +177,7 @@ def _present(session: Session, backtest: Backtest) -> dict[str, Any]:
         "model": model,
         "version": version,
         "baseline": baseline,
-        "status": backtest.status,
+        "status": BacktestStatus(backtest.status),
         "progress": {
             "requests": backtest.requests,
             "compared": report.compared,

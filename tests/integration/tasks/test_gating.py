@@ -117,7 +117,7 @@ def test_a_better_candidate_becomes_the_challenger(
         assert challenger(session).number == number
         verdict = find_verdict(session, challenger(session).id)
         assert verdict is not None
-        assert [(each["name"], each["items"]) for each in verdict.comparisons][0] == ("held_out", 200)
+        assert (verdict.comparisons[0]["name"], verdict.comparisons[0]["items"]) == ("held_out", 200)
         assert {each["name"] for each in verdict.guards} == {"failures", "size", "latency", "class_regression"}
 
 
