@@ -7,11 +7,11 @@ from typing import Any, Self
 from marshmallow import Schema, fields, validate
 
 from schemas.enums import Durability, Placement
+from schemas.gate_settings import DEFAULT as DEFAULT_GATE
+from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
+from schemas.gate_settings import GateSettings, GateSettingsSchema
 from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
 from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
-from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
-from schemas.gate_settings import DEFAULT as DEFAULT_GATE
-from schemas.gate_settings import GateSettings, GateSettingsSchema
 
 MEBIBYTE = 1024 * 1024
 

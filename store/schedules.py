@@ -36,9 +36,7 @@ def begin_schedule(session: Session, model_id: int, cron: str | None) -> None:
 def lock_schedule(session: Session, model_id: int) -> TrainingSchedule | None:
     """Return a model's row for this transaction alone; None while another process looks after the model."""
     statement = select(TrainingSchedule).where(TrainingSchedule.model_id == model_id)
-    return session.scalar(
-        statement.with_for_update(skip_locked=True).execution_options(populate_existing=True)
-    )
+    return session.scalar(statement.with_for_update(skip_locked=True).execution_options(populate_existing=True))
 
 
 def pass_ticks(session: Session, schedule: TrainingSchedule, now: datetime) -> bool:
@@ -50,7 +48,8 @@ def pass_ticks(session: Session, schedule: TrainingSchedule, now: datetime) -> b
     statement = update(TrainingSchedule).where(
         TrainingSchedule.model_id == schedule.model_id, TrainingSchedule.ticked_at == schedule.ticked_at
     )
-    return session.execute(statement.values(ticked_at=now, fired_at=now)).rowcount == 1  # type: ignore[attr-defined]
+    moved = statement.values(ticked_at=now, fired_at=now).returning(TrainingSchedule.model_id)
+    return session.scalar(moved) is not None
 
 
 def note(session: Session, schedule: TrainingSchedule, reason: str | None) -> None:

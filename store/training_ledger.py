@@ -161,8 +161,9 @@ def claim_training(
         device: Written into the row.
         only: No other than this.
     """
-    row = connection.execute(CLAIM, {"worker": worker_id, "device": device, "only": only}).one_or_none()
-    return None if row is None else TrainingClaim(**row._mapping)
+    values = {"worker": worker_id, "device": device, "only": only}
+    row = connection.execute(CLAIM, values).mappings().one_or_none()
+    return None if row is None else TrainingClaim(**row)
 
 
 def freeze(
@@ -191,7 +192,9 @@ def report(connection: Connection, claim: TrainingClaim, *, progress: Mapping[st
     return connection.execute(REPORT, _held(claim) | values | {"longest": MAX_LOG_CHARACTERS}).rowcount == 1
 
 
-def save_checkpoint(connection: Connection, claim: TrainingClaim, *, digest: str, epoch: int) -> tuple[bool, str | None]:
+def save_checkpoint(
+    connection: Connection, claim: TrainingClaim, *, digest: str, epoch: int
+) -> tuple[bool, str | None]:
     """Say where a training goes on from if it is killed.
 
     Returns:

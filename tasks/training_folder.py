@@ -19,9 +19,9 @@ from store.errors import NoTrainingDataError, ObjectMissingError, StaleClaimErro
 from store.models import get_version_by_id
 from store.objects import ObjectStore
 from store.tables.model_version import ModelVersion
-from store.trainings import MIN_EXAMPLES
 from store.training_data import ChosenRow, choose_rows, read_inputs
 from store.training_ledger import TrainingClaim
+from store.trainings import MIN_EXAMPLES
 
 log = structlog.get_logger()
 
@@ -85,9 +85,7 @@ def prepare_folder(
     (folder / JOB_NAME).write_text(json.dumps(_describe_job(claim, options, parent, place)), encoding="utf-8")
 
 
-def _describe_job(
-    claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, place: Place
-) -> dict[str, Any]:
+def _describe_job(claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, place: Place) -> dict[str, Any]:
     # Posted data are another problem than the recipe's own: neither its data nor its measurements fit them.
     recipe = None if claim.data_sha256 is not None else parent.config.get("recipe")
     keeps_config = recipe is None or options.start is TrainingStart.CHAMPION
@@ -205,9 +203,7 @@ def _write_examples(
         log.warning("training_inputs_missing", count=missing)
 
 
-def _with_inputs(
-    manifest: Sequence[Mapping[str, Any]], database: Database
-) -> Iterator[tuple[Mapping[str, Any], Any]]:
+def _with_inputs(manifest: Sequence[Mapping[str, Any]], database: Database) -> Iterator[tuple[Mapping[str, Any], Any]]:
     """Each row with its JSON input; None for files, and for what is gone."""
     for start in range(0, len(manifest), PAGE):
         page = manifest[start : start + PAGE]

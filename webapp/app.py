@@ -15,7 +15,18 @@ from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
-from webapp.views import backtests, feedback, health, indexed_items, items, masks, models, predictions, status
+from webapp.views import (
+    backtests,
+    feedback,
+    health,
+    indexed_items,
+    items,
+    masks,
+    models,
+    predictions,
+    status,
+    trainings,
+)
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
 MAX_FORM_PARTS = 8
@@ -28,6 +39,7 @@ BLUEPRINTS = (
     items.blp,
     indexed_items.blp,
     models.blp,
+    trainings.blp,
     backtests.blp,
     status.blp,
     health.blp,

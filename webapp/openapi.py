@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 
 from schemas.predictions import EXAMPLE
 from schemas.problems import ProblemSchema
+from schemas.trainings import ID as TRAINING_ID
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses
@@ -51,6 +52,7 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of a model.", "example": "fashion"},
     "version": {"description": "Number of one of its versions.", "example": 1},
     "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
+    "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},
 }

@@ -14,6 +14,7 @@ from store.headlines import find_headline
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tunings import present_tuning
+from tasks.cron import check_schedule
 from webapp.auth import require
 from webapp.blueprint import Blueprint
 from webapp.presenters import present_verdict
@@ -27,6 +28,7 @@ from webapp.problems import (
     problems,
 )
 from webapp.services import services
+from webapp.training_presenter import retraining_state
 
 blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
 
@@ -59,10 +61,11 @@ class ModelByNameViews(MethodView):
     def get(self, model: str) -> dict[str, Any]:
         """Read a model.
 
-        Tells the version that answers and what that takes.
+        Tells the version that answers and what that takes, and what its next training hangs on.
         """
         with open_session(services().database) as session:
-            return _model(models.get_model(session, model))
+            found = models.get_model(session, model)
+            return {**_model(found), "retraining": retraining_state(session, found)}
 
     @problems(MALFORMED_REQUEST, UNKNOWN_MODEL, INVALID_SETTING, INVALID_MODEL_SETTINGS)
     @blp.doc(operationId="configure_model")
@@ -75,8 +78,10 @@ class ModelByNameViews(MethodView):
         Replaces all settings, for all versions of the model; what is left out gets its default. Every web process
         follows within seconds.
         """
+        wanted = ModelSettings.load(settings)
+        check_schedule(wanted)
         with open_session(services().database) as session:
-            return _model(models.configure(session, name=model, settings=ModelSettings.load(settings)))
+            return _model(models.configure(session, name=model, settings=wanted))
 
 
 @blp.route("/<string:model>/versions")
