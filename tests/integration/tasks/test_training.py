@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,21 +16,21 @@ import pytest
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
-from ml.weights import sha256_hex
-from schemas.enums import FeedbackChoice, TrainingStart, TrainingTrigger, WorkerRole
+from schemas.enums import FeedbackChoice, TrainingTrigger, WorkerRole
 from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
+from store.errors import ObjectMissingError
 from store.ledger import complete
-from store.models import get_version, resolve
+from store.lineage import versions_that_saw
+from store.models import ServedVersion, get_version, resolve
 from store.objects import ObjectStore
 from store.tables.training import Training
-from store.training_ledger import TrainingClaim
 from store.trainings import PostedData, get_training, list_examples, request_training
 from tasks.life import WorkerLife
 from tasks.training import TrainingRunner
 from tasks.training_folder import Place
-from tests.factories import Rows, success
+from tests.factories import Rows, autocommit, clean, success
 from webapp.posted import pack_json
 
 TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
@@ -43,140 +43,165 @@ PATIENCE_S = 60.0
 XOR_TABLE = [[0, 0], [0, 1], [1, 0], [1, 1]]
 XOR_ANSWERS = [0, 1, 1, 0]
 
-MakeRunner = Callable[..., TrainingRunner]
 
-
-@pytest.fixture(autouse=True)
-def _not_nice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _not_nice() -> Iterator[None]:
     """On a busy machine a polite training would outlast the test's time."""
-    monkeypatch.setattr("tasks.training_process.NICENESS", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.training_process.NICENESS", 0)
+        yield
 
 
-@pytest.fixture
-def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:  # noqa: ARG001 - removes what the test commits
-    life = WorkerLife(
-        database, name="training@here", role=WorkerRole.TRAINING, device="cpu:0", queue="training", held=list
-    )
-    life.begin()
-    yield life
-    life.end()
+@dataclass
+class Bench:
+    """What the trainings of this file run with."""
 
+    database: Database
+    objects: ObjectStore
+    life: WorkerLife
+    folder: Path
 
-@pytest.fixture
-def make_runner(database: Database, objects: ObjectStore, life: WorkerLife, tmp_path: Path) -> MakeRunner:
-    def make(**changes: Any) -> TrainingRunner:
+    def runner(self, **changes: Any) -> TrainingRunner:
+        """Make a runner; arguments replace its collaborators."""
         collaborators = {
-            "database": database,
-            "objects": objects,
-            "life": life,
-            "work_dir": tmp_path / "trainings",
+            "database": self.database,
+            "objects": self.objects,
+            "life": self.life,
+            "work_dir": self.folder,
             "device": "cpu:0",
             "place": Place(device="cpu", threads=1),
             "judge": lambda _model, _number, _training_id: None,
         }
         return TrainingRunner(**collaborators | changes)
 
-    return make
+
+@dataclass
+class Finished:
+    """A training on feedback whose process was killed on the way, another that was left alone, and what was told."""
+
+    killed: Training
+    undisturbed: Training
+    judged: list[tuple[str, int, UUID]]
+    corrected: list[UUID]
+
+
+@pytest.fixture(scope="module")
+def bench(database: Database, objects: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    life = WorkerLife(
+        database, name="training@here", role=WorkerRole.TRAINING, device="cpu:0", queue="training", held=list
+    )
+    life.begin()
+    yield Bench(database, objects, life, tmp_path_factory.mktemp("trainings"))
+    life.end()
+    clean(database)
+
+
+@pytest.fixture(scope="module")
+def finished(bench: Bench, database: Database, xor: ServedVersion) -> Finished:
+    """Two processes, since each takes seconds to start; many tests look at what they left."""
+    judged: list[tuple[str, int, UUID]] = []
+    kills: list[int] = []
+
+    def kill(progress: Any) -> None:
+        if progress["epoch"] >= 3 and not kills:
+            kills.append(progress["epoch"])
+            kill_process()
+
+    with autocommit(database) as connection:
+        corrected = correct(database, Rows(connection, xor), count=6)
+    options = TrainingOptions(epochs=8, seed=7, holdout=0.0)
+    undisturbed = ask(database, options)
+    bench.runner(judge=lambda *told: judged.append(told)).drain()
+    killed = ask(database, options)
+    bench.runner(on_progress=kill).drain()
+    return Finished(read(database, killed), read(database, undisturbed), judged, corrected)
 
 
 @pytest.fixture
-def runner(make_runner: MakeRunner) -> TrainingRunner:
-    return make_runner()
+def runner(bench: Bench) -> Iterator[TrainingRunner]:
+    """A runner; what the test commits is removed at its end."""
+    yield bench.runner()
+    clean_trainings(bench.database)
 
 
 def test_a_training_registers_a_version_that_does_not_answer_yet(
-    runner: TrainingRunner, database: Database, objects: ObjectStore
+    finished: Finished, database: Database, objects: ObjectStore
 ) -> None:
-    training_id = ask(database, replace(TINY, seed=7))
+    training = finished.undisturbed
 
-    runner.drain()
-
-    training = read(database, training_id)
     assert (training.status, training.attempt, training.error_detail) == ("succeeded", 1, None)
+    assert training.version is not None
     with open_session(database) as session:
-        assert training.version is not None
         version = get_version(session, "xor", training.version.number)
-        assert (version.source, version.metrics["seed"], version.training_id) == ("trained", 7, training_id)
+        assert (version.source, version.metrics["seed"], version.training_id) == ("trained", 7, training.id)
         assert version.parent_id == training.parent_version_id
         assert len(objects.get(version.weights_sha256)) == version.weights_bytes
         assert resolve(session, "xor").number != version.number
 
 
-def test_a_new_version_is_judged(make_runner: MakeRunner, database: Database) -> None:
-    judged: list[tuple[str, int, UUID]] = []
-    training_id = ask(database, TINY)
-
-    make_runner(judge=lambda *told: judged.append(told)).drain()
-
-    [(model, number, by)] = judged
-    version = read(database, training_id).version
-    assert version is not None
-    assert (model, number, by) == ("xor", version.number, training_id)
+def test_a_new_version_is_judged(finished: Finished) -> None:
+    assert finished.undisturbed.version is not None
+    assert finished.judged == [("xor", finished.undisturbed.version.number, finished.undisturbed.id)]
 
 
-def test_progress_and_the_log_stay_readable(runner: TrainingRunner, database: Database) -> None:
-    training_id = ask(database, TINY)
+def test_progress_and_the_log_stay_readable(finished: Finished) -> None:
+    training = finished.undisturbed
 
-    runner.drain()
-
-    training = read(database, training_id)
     assert training.progress is not None
-    assert (training.progress["epoch"], training.progress["epochs"]) == (2, 2)
+    assert (training.progress["epoch"], training.progress["epochs"]) == (8, 8)
     assert training.progress["step"] == training.progress["steps"]
-    assert "attempt 1 on cpu:0\nepoch 1/2 " in training.log
+    assert "attempt 1 on cpu:0\nepoch 1/8 " in training.log
 
 
-def test_the_same_manifest_and_seed_give_the_same_weights(runner: TrainingRunner, database: Database) -> None:
-    weights, manifests = [], []
-    for _ in range(2):
-        training_id = ask(database, replace(TINY, seed=3))
-        runner.drain()
-        training = read(database, training_id)
-        assert training.version is not None
-        weights.append(training.version.weights_sha256)
-        manifests.append(training.manifest_sha256)
-
-    assert weights[0] == weights[1]
-    assert manifests[0] == manifests[1]
+def test_a_killed_training_goes_on_from_its_checkpoint(finished: Finished) -> None:
+    assert (finished.killed.status, finished.killed.attempt) == ("succeeded", 2)
+    after = finished.killed.log.partition("attempt 2")[2]
+    assert "epoch 1/8" not in after
+    assert "epoch 8/8" in after
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_weights(
-    runner: TrainingRunner, make_runner: MakeRunner, database: Database
-) -> None:
-    options = replace(TINY, epochs=12, seed=5)
-    undisturbed = ask(database, options)
-    runner.drain()
-    expected = read(database, undisturbed)
-
-    training_id = ask(database, options)
-    killed = threading.Event()
-
-    def kill(progress: Any) -> None:
-        if progress["epoch"] >= 4 and not killed.is_set():
-            killed.set()
-            kill_process()
-
-    make_runner(on_progress=kill).drain()
-
-    training = read(database, training_id)
-    assert (training.status, training.attempt) == ("succeeded", 2)
-    assert training.version is not None
-    assert expected.version is not None
-    assert training.version.weights_sha256 == expected.version.weights_sha256
+def test_the_same_manifest_and_seed_give_the_same_weights_even_after_a_kill(finished: Finished) -> None:
+    assert finished.killed.manifest_sha256 == finished.undisturbed.manifest_sha256
+    assert finished.killed.version is not None
+    assert finished.undisturbed.version is not None
+    assert finished.killed.version.weights_sha256 == finished.undisturbed.version.weights_sha256
 
 
-def test_a_training_that_dies_again_and_again_fails(make_runner: MakeRunner, database: Database) -> None:
-    training_id = ask(database, ENDLESS)
-    fresh: list[Any] = []
+def test_feedback_is_learned_from_beside_base_data(finished: Finished) -> None:
+    metrics = finished.undisturbed.metrics
+    assert metrics is not None
+    assert metrics["train_items"] == 4 * 64 + 6
 
-    def kill(progress: Any) -> None:
-        fresh.append(progress)
-        kill_process()
 
-    make_runner(on_progress=kill).drain()
+def test_a_training_tells_what_it_learned_from(finished: Finished, database: Database) -> None:
+    with open_session(database) as session:
+        rows = list_examples(session, finished.killed.id, api_key_id=None, after=None, limit=10)
 
-    training = read(database, training_id)
-    assert (training.status, training.error_code) == ("failed", "worker_crash")
+    assert [row.prediction_id for row in rows] == sorted(finished.corrected)
+
+
+def test_a_prediction_tells_which_versions_learned_from_it(finished: Finished, database: Database) -> None:
+    with open_session(database) as session:
+        versions = versions_that_saw(session, finished.corrected[:1])
+
+    assert [each.id for each in versions] == [finished.undisturbed.model_version_id, finished.killed.model_version_id]
+
+
+def test_the_manifest_holds_rows_labels_hashes_and_counts(finished: Finished, objects: ObjectStore) -> None:
+    digest = finished.killed.manifest_sha256
+    assert digest is not None
+
+    header, *rows = (json.loads(line) for line in objects.get(digest).decode().splitlines())
+
+    assert (header["rows"], header["counts"]["sources"]) == (6, {"desk": 6})
+    assert set(rows[0]) == {"prediction_id", "revision", "label", "source", "weight", "input_sha256", "is_file"}
+
+
+def test_a_checkpoint_that_nobody_needs_is_removed(finished: Finished, objects: ObjectStore) -> None:
+    digest = finished.killed.checkpoint_sha256
+    assert digest is not None
+    with pytest.raises(ObjectMissingError):
+        objects.get(digest)
 
 
 def test_a_cancelled_training_ends_within_seconds_and_leaves_no_process(
@@ -185,7 +210,7 @@ def test_a_cancelled_training_ends_within_seconds_and_leaves_no_process(
     training_id = ask(database, ENDLESS)
     thread = threading.Thread(target=runner.drain)
     thread.start()
-    wait_for_checkpoint(database, training_id)
+    wait_for_job()
 
     with database.begin() as connection:
         assert ledger.cancel(connection, training_id)
@@ -210,86 +235,14 @@ def test_a_worker_that_stops_gives_its_training_back(runner: TrainingRunner, dat
     training_id = ask(database, ENDLESS)
     thread = threading.Thread(target=runner.drain)
     thread.start()
-    wait_for_checkpoint(database, training_id)
+    wait_for_job()
 
     runner.stop()
     thread.join(5)
 
     training = read(database, training_id)
     assert (training.status, training.crash_count) == ("queued", 0)
-    assert training.checkpoint_epoch is not None
-
-
-def test_a_training_of_a_worker_that_is_gone_is_taken_back(database: Database, committed: Rows) -> None:
-    training_id = ask(database, TINY)
-    worker_id = committed.worker()
-    assert claim(database, worker_id) is not None
-    committed.shift_lease(worker_id, -1)
-
-    with database.begin() as connection:
-        taken = ledger.reap(connection)
-
-    assert list(taken.queued) == [training_id]
-    assert read(database, training_id).crash_count == 1
-
-
-def test_feedback_is_learned_from_and_the_lineage_tells_both_ways(
-    runner: TrainingRunner, database: Database, committed: Rows
-) -> None:
-    ids = correct(database, committed, count=6)
-    training_id = ask(database, replace(TINY, feedback=FeedbackChoice.ALL, holdout=0.0))
-
-    runner.drain()
-
-    training = read(database, training_id)
-    assert (training.status, training.example_count) == ("succeeded", 6)
-    assert training.metrics is not None
-    assert training.metrics["train_items"] == 4 * 64 + 6
-    with open_session(database) as session:
-        rows = list_examples(session, training_id, api_key_id=None, after=None, limit=10)
-    assert [row.prediction_id for row in rows] == sorted(ids)
-
-
-def test_the_manifest_holds_rows_labels_hashes_and_counts(
-    runner: TrainingRunner, database: Database, committed: Rows, objects: ObjectStore
-) -> None:
-    correct(database, committed, count=4)
-    training_id = ask(database, replace(TINY, feedback=FeedbackChoice.ALL, holdout=0.0))
-
-    runner.drain()
-
-    digest = read(database, training_id).manifest_sha256
-    assert digest is not None
-    data = objects.get(digest)
-    assert sha256_hex(data) == digest
-    header, *rows = (json.loads(line) for line in data.decode().splitlines())
-    assert (header["rows"], header["counts"]["sources"]) == (4, {"desk": 4})
-    assert set(rows[0]) == {"prediction_id", "revision", "label", "source", "weight", "input_sha256", "is_file"}
-
-
-def test_new_feedback_is_what_no_successful_training_saw(
-    runner: TrainingRunner, database: Database, committed: Rows
-) -> None:
-    correct(database, committed, count=4)
-    options = replace(TINY, feedback=FeedbackChoice.NEW, holdout=0.0)
-    ask(database, options)
-    runner.drain()
-    correct(database, committed, count=2)
-
-    training_id = ask(database, options)
-    runner.drain()
-
-    assert read(database, training_id).example_count == 2
-
-
-def test_going_on_begins_with_the_weights_of_the_champion(runner: TrainingRunner, database: Database) -> None:
-    training_id = ask(database, replace(TINY, epochs=1, start=TrainingStart.CHAMPION, learning_rate=1e-9))
-
-    runner.drain()
-
-    metrics = read(database, training_id).metrics
-    assert metrics is not None
-    assert metrics["accuracy"] == 1.0
+    assert jobs() == []
 
 
 def test_posted_data_train_a_network_from_nothing_that_answers_next(
@@ -322,12 +275,12 @@ def test_two_processes_train_together(runner: TrainingRunner, database: Database
     assert jobs() == []
 
 
-def test_what_the_holdout_leaves_over_must_be_enough(
-    runner: TrainingRunner, database: Database, committed: Rows
+def test_feedback_that_is_gone_by_the_start_fails_the_training(
+    runner: TrainingRunner, database: Database, xor: ServedVersion
 ) -> None:
-    correct(database, committed, count=4)
-    options = TrainingOptions(use_base=False, feedback=FeedbackChoice.ALL, holdout=0.0)
-    training_id = ask(database, options)
+    with autocommit(database) as connection:
+        correct(database, Rows(connection, xor), count=4)
+    training_id = ask(database, TrainingOptions(use_base=False))
     with database.begin() as connection:
         connection.execute(text("DELETE FROM feedback"))
 
@@ -348,11 +301,6 @@ def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
 def read(database: Database, training_id: UUID) -> Training:
     with open_session(database) as session:
         return get_training(session, training_id, with_log=True)
-
-
-def claim(database: Database, worker_id: int) -> TrainingClaim | None:
-    with database.begin() as connection:
-        return ledger.claim_training(connection, worker_id=worker_id, device="cpu:0")
 
 
 def correct(database: Database, committed: Rows, count: int) -> list[UUID]:
@@ -385,10 +333,13 @@ def kill_process() -> None:
         os.kill(job.pid, signal.SIGKILL)
 
 
-def wait_for_checkpoint(database: Database, training_id: UUID) -> None:
+def wait_for_job() -> None:
     until = time.monotonic() + PATIENCE_S
-    while read(database, training_id).checkpoint_epoch is None:
-        assert time.monotonic() < until, "no checkpoint came"
+    while not jobs():
+        assert time.monotonic() < until, "no process came"
         time.sleep(0.05)
 
 
+def clean_trainings(database: Database) -> None:
+    with autocommit(database) as connection:
+        connection.execute(text("UPDATE trainings SET status = 'canceled' WHERE status IN ('queued', 'processing')"))
