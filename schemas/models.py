@@ -9,6 +9,7 @@ from schemas.gate_verdicts import EXAMPLE as VERDICT_EXAMPLE
 from schemas.gate_verdicts import GateVerdictSchema
 from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettingsSchema
+from schemas.trainings import RETRAINING_STATE_EXAMPLE, RetrainingStateSchema
 
 EXAMPLE: dict[str, Any] = {
     "name": "fashion",
@@ -26,6 +27,7 @@ EXAMPLE: dict[str, Any] = {
         "preparation": "garment",
     },
     "settings": SETTINGS_EXAMPLE,
+    "retraining": RETRAINING_STATE_EXAMPLE,
     "metric": {"name": "test_accuracy", "value": 0.9388},
     "created_at": "2026-11-20T12:00:00.000000+00:00",
 }
@@ -159,6 +161,10 @@ class ModelSchema(AnswerSchema):
         },
     )
     settings = fields.Nested(ModelSettingsSchema, required=True)
+    retraining = fields.Nested(
+        RetrainingStateSchema,
+        metadata={"description": "What its next training hangs on; only where one model is read."},
+    )
     metric = fields.Nested(
         MetricSchema,
         required=True,

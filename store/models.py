@@ -19,6 +19,7 @@ from store.errors import (
     UnknownVersionError,
     VersionStateError,
 )
+from store.schedules import begin_schedule
 from store.switching import Decided, call_off, check_may_answer, earlier_champions, may_answer, switch_champion
 from store.tables import registry as _registry  # noqa: F401 - relationships name tables that nothing else here imports
 from store.tables.gate_verdict import GateVerdict
@@ -283,6 +284,9 @@ def configure(session: Session, *, name: str, settings: ModelSettings) -> Model:
             f"a {model.kind} model finds its index by the row of the request; its placement must be `queue`"
         )
     model.settings = settings.dump()
+    if settings.retraining is not None:
+        # From now on, and not from whenever beat comes by.
+        begin_schedule(session, model.id, settings.retraining.cron)
     session.flush()
     return model
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine as Database
 
 from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
-from store import ledger
+from store import ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
@@ -68,6 +68,8 @@ class Maintenance:
         """Take back what a process held that has certainly died, and ring for it."""
         with self._database.begin() as connection:
             requeued = ledger.release_dead_worker(connection, host=host, pid=pid)
+            # What a training worker held goes back with it; it is rung for within seconds.
+            training_ledger.reap(connection)
         self._tell(requeued)
 
     def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:

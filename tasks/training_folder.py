@@ -73,7 +73,9 @@ def prepare_folder(
     assert claim.parent_version_id is not None, "every training has a version to take its configuration from"
     with open_session(database) as session:
         parent = get_version_by_id(session, claim.parent_version_id)
-    manifest = _read_manifest(claim, objects) or _freeze(claim, options, parent, database, objects)
+    manifest = _read_manifest(claim, objects)
+    if manifest is None:
+        manifest = _freeze(claim, options, parent, database, objects)
     if claim.data_sha256 is not None:
         (folder / POSTED_NAME).write_bytes(objects.get(claim.data_sha256))
     elif manifest:

@@ -28,6 +28,7 @@ from webapp.views import (
     promotions,
     status,
     traffic,
+    trainings,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -42,6 +43,7 @@ BLUEPRINTS = (
     indexed_items.blp,
     models.blp,
     drift.blp,
+    trainings.blp,
     backtests.blp,
     traffic.blp,
     promotions.blp,

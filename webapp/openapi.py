@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 
 from schemas.predictions import EXAMPLE
 from schemas.problems import ProblemSchema
+from schemas.trainings import ID as TRAINING_ID
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses
@@ -52,6 +53,7 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "version": {"description": "Number of one of its versions.", "example": 1},
     "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
     "backtest_id": {"description": "Id of a backtest.", "example": 7},
+    "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},
 }

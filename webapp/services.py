@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Self
 from flask import current_app
 from sqlalchemy import Engine as Database
 
+from schemas.messages import TrainModel
 from schemas.names import reply_channel
 from store.database import create_database, open_session
 from store.keys import Principal, verify_key
@@ -66,6 +68,9 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
+        # The dispatcher's own is for one thread alone.
+        self._training_bell = Doorbell(settings.redis_url)
+        self._training_lock = threading.Lock()
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
@@ -78,6 +83,11 @@ class Services:
         self.shadows = Shadows(self.dispatcher)
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
+
+    def ring_training(self, message: TrainModel) -> None:
+        """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
+        with self._training_lock:
+            self._training_bell.request_training(message)
 
     def start(self) -> Self:
         """Start the threads of this process."""

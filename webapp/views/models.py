@@ -11,6 +11,7 @@ from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettings, ModelSettingsSchema
 from store import models
 from store.database import open_session
+from tasks.cron import check_schedule
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_model, present_version
@@ -32,6 +33,7 @@ from webapp.problems import (
     problems,
 )
 from webapp.services import services
+from webapp.training_presenter import retraining_state
 from webapp.uploads import UPLOAD_BODY, read_upload, register_upload
 
 blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
@@ -65,10 +67,11 @@ class ModelByNameViews(MethodView):
     def get(self, model: str) -> dict[str, Any]:
         """Read a model.
 
-        Tells the version that answers and what that takes.
+        Tells the version that answers and what that takes, and what its next training hangs on.
         """
         with open_session(services().database) as session:
-            return present_model(models.get_model(session, model))
+            found = models.get_model(session, model)
+            return {**present_model(found), "retraining": retraining_state(session, found)}
 
     @problems(MALFORMED_REQUEST, UNKNOWN_MODEL, INVALID_SETTING, INVALID_MODEL_SETTINGS)
     @blp.doc(operationId="configure_model")
@@ -81,8 +84,10 @@ class ModelByNameViews(MethodView):
         Replaces all settings, for all versions of the model; what is left out gets its default. Every web process
         follows within seconds.
         """
+        wanted = ModelSettings.load(settings)
+        check_schedule(wanted)
         with open_session(services().database) as session:
-            return present_model(models.configure(session, name=model, settings=ModelSettings.load(settings)))
+            return present_model(models.configure(session, name=model, settings=wanted))
 
 
 @blp.route("/<string:model>/versions")

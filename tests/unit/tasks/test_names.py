@@ -15,13 +15,13 @@ from sqlalchemy import Engine
 import celeryconfig
 from schemas.messages import JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
-from store.objects import ObjectStore
 from store.settings import Settings
-from tasks import gating, inference, maintenance, training
+from tasks import gating, inference, maintenance, retraining, training
 from tasks.app import create_celery
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
 from tasks.maintenance import Maintenance
+from tasks.retraining import Retraining
 from tasks.training import TrainingRunner
 
 
@@ -46,6 +46,7 @@ def app(settings: Settings) -> Celery:
     inference.register(app, create_autospec(Drainer, instance=True, spec_set=True), doorbell, "inference-cpu-0")
     maintenance.register(app, jobs)
     training.register(app, create_autospec(TrainingRunner, instance=True, spec_set=True))
+    retraining.register(app, Retraining(database, doorbell))
     gating.register(app, database, create_autospec(ObjectStore, instance=True, spec_set=True))
     return app
 
