@@ -75,9 +75,7 @@ class ComparisonQueryArgsSchema(Schema):
 
     since = fields.AwareDateTime(
         load_default=None,
-        metadata={
-            "description": "Only those since this time, which names its zone; by default since the split began."
-        },
+        metadata={"description": "Only those since this time, which names its zone; by default since the split began."},
     )
 
 

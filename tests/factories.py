@@ -22,6 +22,7 @@ from stack.bootstrap import BUNDLED
 from store import ledger
 from store.ledger import Claim, Outcome, Submission
 from store.models import ServedVersion, promote, register_version, resolve
+from store.tables.model_version import ModelVersion
 from store.workers import register_worker
 from tests.running import SAMPLES
 
@@ -50,13 +51,16 @@ VECTOR_CONFIG: dict[str, Any] = {
 
 # In an order in which no reference is left hanging.
 CLEAN_ROWS = (
+    "DELETE FROM feedback",
     "DELETE FROM indexed_items",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
     "DELETE FROM finished_seconds",
+    "DELETE FROM traffic_minutes",
 )
 CLEAN_MODELS = (
+    "DELETE FROM traffic",
     "DELETE FROM similarity_indexes",
     "DELETE FROM decisions WHERE reason <> 'bundled with torchqueue'",
     "UPDATE models SET challenger_id = NULL, upcoming_id = NULL",
@@ -105,6 +109,25 @@ def add_model(
     )
     promote(session, name=name, number=number, actor="tests", reason="to answer")
     return resolve(session, name)
+
+
+def add_version(
+    session: Session, name: str, *, promoted: bool = False, like: ServedVersion | None = None
+) -> ModelVersion:
+    """Register the next version of a model that takes vectors, of another's weights where `like` names one."""
+    version = register_version(
+        session,
+        name=name,
+        kind="classification" if like is None else like.kind,
+        config=VECTOR_CONFIG if like is None else like.config,
+        weights_sha256="00" * 32 if like is None else like.weights_sha256,
+        weights_bytes=1,
+        metrics={},
+        source="imported",
+    )
+    if promoted:
+        promote(session, name=name, number=version.number, actor="tests", reason="for a test")
+    return version
 
 
 def success(claim: Claim, **result: Any) -> Outcome:
