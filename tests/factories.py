@@ -188,6 +188,13 @@ class Rows:
             self.connection, worker_id=worker_id or self.worker_id, device="cpu:0", limit=limit, **bounds
         )
 
+    def claim_all(self) -> list[Claim]:
+        """Claim whatever waits, a batch at a time."""
+        claims: list[Claim] = []
+        while found := self.claim():
+            claims += found
+        return claims
+
     def claim_one(self, **changes: Any) -> Claim:
         """Submit one row and claim it."""
         prediction_id = self.add(**changes)

@@ -37,6 +37,7 @@ class Traffic:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        session.execute(text("UPDATE finished_summary SET summarized_to = now() - interval '2 hours'"))
         self.versions: list[ServedVersion] = []
         for number in (1, 2, 3):
             add_version(session, NAME, promoted=number == 1)
@@ -46,16 +47,16 @@ class Traffic:
         """Split the traffic, an hour ago."""
         plan = TrafficPlan(**{"policy": TrafficPolicy.FIXED, "weights": {1: 50, 2: 50}} | changes)
         set_traffic(self.session, name=NAME, plan=plan, actor="tests")
-        self.session.execute(text("UPDATE traffic SET started_at = now() - interval '1 hour', updated_at = started_at"))
+        ago = "now() - interval '1 hour'"
+        self.session.execute(text(f"UPDATE traffic SET started_at = {ago}, updated_at = {ago}"))
         self.session.expire_all()
 
     def ends(self, number: int, count: int = 1, *, failed: bool = False, **changes: Any) -> list[UUID]:
         """Let predictions of a version end, in 100 ms, a minute and a half ago."""
         rows = Rows(self.session.connection(), self.versions[number - 1])
         ids = rows.add_many(count, **{"assignment_probability": 0.5} | changes)
-        claims = [claim for claim in rows.claim(limit=count) if claim.id in ids]
-        for claim in claims:
-            ledger.complete(self.session.connection(), [failure(claim) if failed else success(claim)])
+        outcomes = [failure(claim) if failed else success(claim) for claim in rows.claim_all()]
+        ledger.complete(self.session.connection(), outcomes)
         self.shift(ids, "finished_at", 90.0)
         self.shift(ids, "created_at", 90.1)
         return ids
@@ -82,9 +83,8 @@ class Traffic:
 
     def sum_up(self) -> None:
         """Sum up what ended, as beat does every second."""
-        self.session.execute(text("UPDATE finished_summary SET summarized_to = now() - interval '2 hours'"))
-        summarize_finished(self.session.connection())
-        summarize_finished(self.session.connection())
+        for _ in range(2):
+            summarize_finished(self.session.connection())
 
     def compare(self, since: datetime | None = None) -> Comparison:
         return compare(self.session, NAME, since=since)

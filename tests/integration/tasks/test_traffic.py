@@ -47,7 +47,7 @@ class Split:
         with autocommit(self.database) as connection:
             rows = Rows(connection, self.versions[number - 1])
             rows.add_many(count, assignment_probability=0.5)
-            outcomes = [failure(claim) if failed else success(claim) for claim in rows.claim(limit=count)]
+            outcomes = [failure(claim) if failed else success(claim) for claim in rows.claim_all()]
             ledger.complete(connection, outcomes)
         if is_correct is not None:
             self.execute(
