@@ -1,4 +1,4 @@
-"""``python -m benchmarks.story``: the whole learning loop on real photos, through the public API of a stack of its own."""
+"""``python -m benchmarks.story``: the whole learning loop on real photos, through the API of a stack of its own."""
 
 import json
 import shutil

@@ -1,11 +1,13 @@
-"""The photos of the story: Fashion-MNIST as files, upright and shifted, and the first version that knows few of them."""
+"""The photos of the story: Fashion-MNIST as files, upright and shifted, and the version that has seen few of them."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +15,7 @@ from benchmarks.story.scale import Scale
 from ml.bundles import write_bundle
 from ml.datasets.fashion_mnist import LABELS, MEAN, SIDE_PX, STD, LabelledImages, load_split
 from ml.evaluation import encode_png
-from ml.examples import PostedExamples
+from ml.examples import CorrectedExamples, Correction
 from ml.recipes.by_kind import train_by_kind
 from ml.recipes.recipe import RecipeOptions
 from ml.training import compute_threads
@@ -68,10 +70,10 @@ def write_first_version(folder: Path, scale: Scale) -> None:
     Raises:
         MLError: The data set is not there, or the training failed.
     """
-    few = load_split("train").part(0, scale.base)
-    options = RecipeOptions(
-        config=_config(scale), examples=PostedExamples(few.images, few.targets), epochs=scale.base_epochs, seed=0
-    )
+    few = _photos(load_split("train").part(0, scale.base))
+    corrections = [Correction(read=partial(_read, photo), label=photo.label) for photo in few]
+    examples = CorrectedExamples(corrections, lambda count, why: click.echo(f"{count} images were left out: {why}"))
+    options = RecipeOptions(config=_config(scale), examples=examples, epochs=scale.base_epochs, seed=0)
     # Two threads wait for each other longer than they compute, where the cores are shared.
     with compute_threads(1):
         trained = train_by_kind(options)
@@ -96,6 +98,10 @@ def _config(scale: Scale) -> dict[str, Any]:
         "labels": list(LABELS),
         "max_batch": 64,
     }
+
+
+def _read(photo: Photo) -> bytes:
+    return photo.data
 
 
 def _photos(images: LabelledImages, *, shifted: bool = False) -> list[Photo]:
