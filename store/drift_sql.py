@@ -19,7 +19,8 @@ FIRST_ANSWERS = PreparedStatement(
     f"""
     SELECT p.id, {SAID} FROM (
         SELECT id, result, model_id FROM predictions
-        WHERE model_version_id = :version AND id >= :since AND status = 'succeeded' AND index_action IS NULL
+        WHERE model_version_id = :version AND id >= :since AND status = 'succeeded'
+            AND index_action IS NULL AND shadow_of IS NULL AND backtest_id IS NULL
         ORDER BY id LIMIT :count) p
     JOIN models m ON m.id = p.model_id ORDER BY p.id
 """,
@@ -31,7 +32,7 @@ LATEST_ANSWERS = PreparedStatement(
     SELECT p.id, {SAID} FROM (
         SELECT id, result, model_id FROM predictions
         WHERE model_version_id = :version AND id > :after AND id < :until
-            AND status = 'succeeded' AND index_action IS NULL
+            AND status = 'succeeded' AND index_action IS NULL AND shadow_of IS NULL AND backtest_id IS NULL
         ORDER BY id DESC LIMIT :count) p
     JOIN models m ON m.id = p.model_id ORDER BY p.id
 """,
