@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.drift import DriftSettings
+from schemas.enums import DriftMeasure
 from schemas.model_settings import ModelSettings
 from store.models import get_model
 from store.prepared import PreparedStatement
@@ -77,7 +78,10 @@ def is_whole(reference: Mapping[str, Any], settings: DriftSettings) -> bool:
 
 
 def _measures(monitor: DriftMonitor) -> list[dict[str, Any]]:
-    return [{**each, "checks_over": monitor.checks_over.get(each["measure"], 0)} for each in monitor.measures]
+    return [
+        {**each, "measure": DriftMeasure(each["measure"]), "checks_over": monitor.checks_over.get(each["measure"], 0)}
+        for each in monitor.measures
+    ]
 
 
 def _sample(stored: Mapping[str, Any], wanted: int) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def _alarm(row: DriftAlarm) -> dict[str, Any]:
     return {
         "id": row.id,
         "version": row.version.number,
-        "measure": row.measure,
+        "measure": DriftMeasure(row.measure),
         "value": row.value,
         "threshold": row.threshold,
         "opened_at": row.opened_at,

@@ -36,9 +36,7 @@ def begin_schedule(session: Session, model_id: int, cron: str | None) -> None:
 def lock_schedule(session: Session, model_id: int) -> TrainingSchedule | None:
     """Return a model's row for this transaction alone; None while another process looks after the model."""
     statement = select(TrainingSchedule).where(TrainingSchedule.model_id == model_id)
-    return session.scalar(
-        statement.with_for_update(skip_locked=True).execution_options(populate_existing=True)
-    )
+    return session.scalar(statement.with_for_update(skip_locked=True).execution_options(populate_existing=True))
 
 
 def pass_ticks(session: Session, schedule: TrainingSchedule, now: datetime) -> bool:

@@ -191,7 +191,9 @@ def report(connection: Connection, claim: TrainingClaim, *, progress: Mapping[st
     return connection.execute(REPORT, _held(claim) | values | {"longest": MAX_LOG_CHARACTERS}).rowcount == 1
 
 
-def save_checkpoint(connection: Connection, claim: TrainingClaim, *, digest: str, epoch: int) -> tuple[bool, str | None]:
+def save_checkpoint(
+    connection: Connection, claim: TrainingClaim, *, digest: str, epoch: int
+) -> tuple[bool, str | None]:
     """Say where a training goes on from if it is killed.
 
     Returns:

@@ -215,9 +215,7 @@ def _running(name: str) -> TrainingRunningError:
     )
 
 
-def _decide(
-    model: Model, version: ModelVersion, options: TrainingOptions, data: PostedData | None
-) -> TrainingOptions:
+def _decide(model: Model, version: ModelVersion, options: TrainingOptions, data: PostedData | None) -> TrainingOptions:
     """Fill in what was left open.
 
     Raises:

@@ -13,6 +13,7 @@ from schemas.names import QueueName, TaskName
 from store import ledger
 from store.database import open_session
 from store.drift_checks import check_champions
+from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
@@ -114,7 +115,9 @@ class Maintenance:
         with self._database.begin() as connection:
             made = ensure_partitions(connection)
             dropped = drop_expired_partitions(connection, retention=self._retention)
-        log.info("partitions_maintained", made=made, dropped=dropped)
+        with self._database.begin() as connection:
+            feedback = drop_expired_feedback(connection)
+        log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""

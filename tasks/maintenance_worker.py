@@ -3,8 +3,10 @@
 from schemas.enums import WorkerRole
 from schemas.names import QueueName
 from store.database import create_database
+from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from tasks import forgetting
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell
@@ -24,6 +26,7 @@ def run(settings: Settings, device: str) -> None:
     )
     app = create_celery(settings)
     register(app, maintenance)
+    forgetting.register(app, forgetting.Forgetting(database, ObjectStore(settings.object_url)))
     life = WorkerLife(
         database,
         name=node,

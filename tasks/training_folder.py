@@ -19,9 +19,9 @@ from store.errors import NoTrainingDataError, ObjectMissingError, StaleClaimErro
 from store.models import get_version_by_id
 from store.objects import ObjectStore
 from store.tables.model_version import ModelVersion
-from store.trainings import MIN_EXAMPLES
 from store.training_data import ChosenRow, choose_rows, read_inputs
 from store.training_ledger import TrainingClaim
+from store.trainings import MIN_EXAMPLES
 
 log = structlog.get_logger()
 

@@ -16,8 +16,8 @@ from store.settings import Settings
 from tasks import gating
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
-from tasks.life import WorkerLife
 from tasks.gating import judge
+from tasks.life import WorkerLife
 from tasks.training import OnProgress, TrainingRunner, register
 from tasks.training_folder import Place
 

@@ -58,16 +58,17 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
+        self.cache = ResultCache()
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
             self.channel,
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
+            on_forgotten=self.cache.forget,
         )
         self.keys = KeyCache(self.database)
         self.models = ModelCache(self.database)
-        self.cache = ResultCache()
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
 
     def start(self) -> Self:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from store.divergence import (
     Moments,
-    critical_chi2,
+    chi2_chance,
     decile_edges,
     js_divergence,
     mean_rise,
@@ -42,7 +42,7 @@ def test_the_distance_is_jensens_and_shannons() -> None:
     # Half of both divergences from the middle, in bits: (0.5, 0.5) against (0.9, 0.1).
     found = js_divergence({"a": 500, "b": 500}, {"a": 900, "b": 100}, alpha=ALPHA)
 
-    assert found.value == pytest.approx(sqrt(0.14663), abs=1e-4)
+    assert found.value == pytest.approx(sqrt(0.146793), abs=1e-4)
 
 
 def test_the_distance_does_not_grow_with_the_samples() -> None:
@@ -110,10 +110,16 @@ def test_deciles_of_many_equal_numbers_are_fewer() -> None:
     assert decile_edges([1.0] * 100) == []
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 9, 50, 500])
-@pytest.mark.parametrize("alpha", [0.05, 0.001, 1e-6])
-def test_the_critical_value_is_that_of_the_distribution(degrees: int, alpha: float) -> None:
-    assert critical_chi2(degrees, alpha) == pytest.approx(stats.chi2.isf(alpha, degrees), rel=0.02)
+@pytest.mark.parametrize("degrees", [1, 2, 3, 9, 50, 501, 3000])
+@pytest.mark.parametrize("chance", [0.999, 0.5, 0.001, 1e-9])
+def test_the_chance_is_that_of_the_distribution(degrees: int, chance: float) -> None:
+    statistic = stats.chi2.isf(chance, degrees)
+
+    assert chi2_chance(statistic, degrees) == pytest.approx(chance, rel=1e-6)
+
+
+def test_no_difference_at_all_is_certain_to_be_exceeded() -> None:
+    assert chi2_chance(0.0, 5) == 1.0
 
 
 @pytest.mark.parametrize("categories", [2, 10, 200])

@@ -17,7 +17,7 @@ from schemas.messages import RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks import inference, maintenance, training
+from tasks import forgetting, inference, maintenance, training
 from tasks.app import create_celery
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
@@ -44,6 +44,7 @@ def app(settings: Settings) -> Celery:
     jobs = Maintenance(database, create_autospec(redis.Redis, instance=True, spec_set=True), doorbell, timedelta(90))
     inference.register(app, create_autospec(Drainer, instance=True, spec_set=True), doorbell, "inference-cpu-0")
     maintenance.register(app, jobs)
+    forgetting.register(app, create_autospec(forgetting.Forgetting, instance=True))
     training.register(app, database, create_autospec(ObjectStore, instance=True, spec_set=True))
     return app
 
