@@ -82,6 +82,13 @@ class IndexAction(StrEnum):
     """The item is there already, and this version has no embedding of its photo yet."""
 
 
+class Alias(StrEnum):
+    """A name that a model gives to one of its versions."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
 class DecisionAction(StrEnum):
     """What was decided about a model, as `decisions` keeps it."""
 
@@ -98,6 +105,10 @@ class DecisionAction(StrEnum):
     CHALLENGE = "challenge"
     ARCHIVE = "archive"
     CONFIGURE = "configure"
+    TRAFFIC = "traffic"
+
+    STOP = "stop"
+    """A split was ended by itself, since a version was clearly worse than the champion."""
 
     GATE = "gate"
     """The gate could not compare a trained version with the champion: nothing was changed."""

@@ -17,6 +17,7 @@ class TaskName(StrEnum):
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
+    KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
     CHECK_DRIFT = "check_drift"
     REMOVE_FORGOTTEN = "remove_forgotten"

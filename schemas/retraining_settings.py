@@ -11,6 +11,8 @@ from schemas.training_options import TrainingOptions, TrainingOptionsSchema
 
 DAY_S = 24 * 3600.0
 
+DEFAULT_OPTIONS = TrainingOptions()
+
 EXAMPLE: dict[str, Any] = {
     "cron": "0 3 * * mon",
     "min_feedback": 1000,
@@ -36,7 +38,7 @@ class RetrainingSettings:
     min_feedback: int | None = None
     on_drift: bool = False
     debounce_s: float = 600.0
-    options: TrainingOptions = TrainingOptions()
+    options: TrainingOptions = DEFAULT_OPTIONS
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
@@ -71,6 +73,6 @@ class RetrainingSettingsSchema(Schema):
     )
     options = fields.Nested(
         TrainingOptionsSchema,
-        load_default=lambda: TrainingOptions().dump(),
+        load_default=DEFAULT_OPTIONS.dump,
         metadata={"description": "How it is trained."},
     )

@@ -19,7 +19,7 @@ from store.tables.training import Training, TrainingExample
 CONTINUED = Training.options["start"].astext != cast(literal(str(TrainingStart.SCRATCH)), Text)
 
 
-def seen_predictions(*version_ids: int) -> Select[tuple[UUID]]:
+def seen_predictions(*version_ids: int) -> Select[UUID]:
     """Select the ids of all predictions that any of these versions has learned from, itself or through its ancestors.
 
     As a subquery it is the condition for what none of them knows: `Feedback.prediction_id.not_in(seen_predictions(…))`.

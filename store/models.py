@@ -19,6 +19,7 @@ from store.errors import (
     UnknownVersionError,
     VersionStateError,
 )
+from store.schedules import begin_schedule
 from store.switching import Decided, call_off, check_may_answer, earlier_champions, may_answer, switch_champion
 from store.tables import registry as _registry  # noqa: F401 - relationships name tables that nothing else here imports
 from store.tables.gate_verdict import GateVerdict
@@ -283,6 +284,9 @@ def configure(session: Session, *, name: str, settings: ModelSettings) -> Model:
             f"a {model.kind} model finds its index by the row of the request; its placement must be `queue`"
         )
     model.settings = settings.dump()
+    if settings.retraining is not None:
+        # From now on, and not from whenever beat comes by.
+        begin_schedule(session, model.id, settings.retraining.cron)
     session.flush()
     return model
 
@@ -339,7 +343,9 @@ def get_version_by_id(session: Session, model_version_id: int) -> ModelVersion:
 
 def list_models(session: Session) -> Sequence[Model]:
     """List all models by name."""
-    return session.scalars(select(Model).options(joinedload(Model.champion)).order_by(Model.name)).all()
+    return session.scalars(
+        select(Model).options(*map(joinedload, (Model.champion, Model.challenger, Model.upcoming))).order_by(Model.name)
+    ).all()
 
 
 def list_champions(session: Session, kind: str) -> list[ServedVersion]:
@@ -357,6 +363,11 @@ def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
         UnknownModelError: There is no such model.
     """
     model = get_model(session, name)
-    options = joinedload(ModelVersion.model), selectinload(ModelVersion.tunings), _VERDICT
+    options = (
+        joinedload(ModelVersion.model),
+        joinedload(ModelVersion.parent),
+        selectinload(ModelVersion.tunings),
+        _VERDICT,
+    )
     statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(*options)
     return session.scalars(statement.order_by(ModelVersion.number.desc())).all()

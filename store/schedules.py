@@ -48,7 +48,8 @@ def pass_ticks(session: Session, schedule: TrainingSchedule, now: datetime) -> b
     statement = update(TrainingSchedule).where(
         TrainingSchedule.model_id == schedule.model_id, TrainingSchedule.ticked_at == schedule.ticked_at
     )
-    return session.execute(statement.values(ticked_at=now, fired_at=now)).rowcount == 1  # type: ignore[attr-defined]
+    moved = statement.values(ticked_at=now, fired_at=now).returning(TrainingSchedule.model_id)
+    return session.scalar(moved) is not None
 
 
 def note(session: Session, schedule: TrainingSchedule, reason: str | None) -> None:

@@ -59,13 +59,12 @@ def choose_rows(session: Session, model_id: int, options: TrainingOptions) -> It
     before: UUID | None = None
     left = options.feedback_limit
     while left > 0:
-        page = session.execute(_page(model_id, options, before, min(PAGE, left))).all()
-        for row in page:
-            yield ChosenRow(**row._mapping)
+        page = session.execute(_page(model_id, options, before, min(PAGE, left))).mappings().all()
+        yield from (ChosenRow(**row) for row in page)
         left -= len(page)
         if len(page) < PAGE:
             return
-        before = page[-1].prediction_id
+        before = page[-1]["prediction_id"]
 
 
 def read_inputs(session: Session, prediction_ids: Sequence[UUID]) -> dict[UUID, Any]:

@@ -161,8 +161,9 @@ def claim_training(
         device: Written into the row.
         only: No other than this.
     """
-    row = connection.execute(CLAIM, {"worker": worker_id, "device": device, "only": only}).one_or_none()
-    return None if row is None else TrainingClaim(**row._mapping)
+    values = {"worker": worker_id, "device": device, "only": only}
+    row = connection.execute(CLAIM, values).mappings().one_or_none()
+    return None if row is None else TrainingClaim(**row)
 
 
 def freeze(

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload, undefer
 from uuid_utils.compat import uuid7
@@ -89,7 +88,7 @@ def request_training(
     if version is None:
         raise UnknownModelError(f"model {name!r} has no champion yet; a training takes its configuration from there")
     chosen = _decide(model, version, options, data)
-    refuse_open(session, model)
+    refuse_open(session, model.id, name)
     if data is None:
         _check_data(session, model, chosen)
     values = {
@@ -111,14 +110,14 @@ def request_training(
     return get_training(session, made)
 
 
-def refuse_open(session: Session, model: Model) -> None:
+def refuse_open(session: Session, model_id: int, name: str) -> None:
     """Check that a model has no training under way.
 
     Raises:
         TrainingRunningError: It has.
     """
-    if open_training(session, model.id) is not None:
-        raise _running(model.name)
+    if open_training(session, model_id) is not None:
+        raise _running(name)
 
 
 def open_training(session: Session, model_id: int) -> UUID | None:
@@ -126,7 +125,7 @@ def open_training(session: Session, model_id: int) -> UUID | None:
     return session.scalar(select(Training.id).where(Training.model_id == model_id, is_open()))
 
 
-def is_open() -> Any:
+def is_open() -> ColumnElement[bool]:
     """Return the condition under which a training is queued or running."""
     return Training.status.in_([str(TrainingStatus.QUEUED), str(TrainingStatus.PROCESSING)])
 
@@ -201,7 +200,7 @@ def feedback_since(session: Session, model_id: int, since: datetime | None) -> i
     return session.scalar(statement) or 0
 
 
-def _readable() -> Any:
+def _readable() -> Select[Training]:
     return select(Training).options(
         joinedload(Training.model),
         joinedload(Training.version).joinedload(ModelVersion.model),

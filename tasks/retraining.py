@@ -43,10 +43,10 @@ class Retraining:
     Args:
         database: Where models, feedback and trainings are.
         doorbell: Rung for trainings that wait.
-        newest_alarm: Reads drift alarms.
+        newest_alarm: Reads drift alarms; None where none are raised.
     """
 
-    def __init__(self, database: Database, doorbell: Doorbell, newest_alarm: NewestAlarm) -> None:
+    def __init__(self, database: Database, doorbell: Doorbell, newest_alarm: NewestAlarm | None = None) -> None:
         self._database = database
         self._doorbell = doorbell
         self._newest_alarm = newest_alarm
@@ -100,7 +100,7 @@ class Retraining:
         if settings.cron is not None and next_tick(settings.cron, schedule.ticked_at) <= now:
             return TrainingTrigger.SCHEDULE if pass_ticks(session, schedule, now) else None
         since = None if last is None else last.created_at
-        if settings.on_drift:
+        if settings.on_drift and self._newest_alarm is not None:
             raised_at = self._newest_alarm(session, schedule.model_id)
             if raised_at is not None and (since is None or raised_at > since):
                 return TrainingTrigger.DRIFT

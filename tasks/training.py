@@ -162,9 +162,7 @@ class TrainingRunner:
         self._end_failed(claim, watch, status, alone=processes == 1)
         return None
 
-    def _hear(
-        self, told: str | Mapping[str, Any] | None, watch: _Watch, claim: TrainingClaim, folder: Path
-    ) -> None:
+    def _hear(self, told: str | Mapping[str, Any] | None, watch: _Watch, claim: TrainingClaim, folder: Path) -> None:
         if told is None:
             return
         if isinstance(told, str):

@@ -73,7 +73,9 @@ def prepare_folder(
     assert claim.parent_version_id is not None, "every training has a version to take its configuration from"
     with open_session(database) as session:
         parent = get_version_by_id(session, claim.parent_version_id)
-    manifest = _read_manifest(claim, objects) or _freeze(claim, options, parent, database, objects)
+    manifest = _read_manifest(claim, objects)
+    if manifest is None:
+        manifest = _freeze(claim, options, parent, database, objects)
     if claim.data_sha256 is not None:
         (folder / POSTED_NAME).write_bytes(objects.get(claim.data_sha256))
     elif manifest:
@@ -85,9 +87,7 @@ def prepare_folder(
     (folder / JOB_NAME).write_text(json.dumps(_describe_job(claim, options, parent, place)), encoding="utf-8")
 
 
-def _describe_job(
-    claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, place: Place
-) -> dict[str, Any]:
+def _describe_job(claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, place: Place) -> dict[str, Any]:
     # Posted data are another problem than the recipe's own: neither its data nor its measurements fit them.
     recipe = None if claim.data_sha256 is not None else parent.config.get("recipe")
     keeps_config = recipe is None or options.start is TrainingStart.CHAMPION
@@ -205,9 +205,7 @@ def _write_examples(
         log.warning("training_inputs_missing", count=missing)
 
 
-def _with_inputs(
-    manifest: Sequence[Mapping[str, Any]], database: Database
-) -> Iterator[tuple[Mapping[str, Any], Any]]:
+def _with_inputs(manifest: Sequence[Mapping[str, Any]], database: Database) -> Iterator[tuple[Mapping[str, Any], Any]]:
     """Each row with its JSON input; None for files, and for what is gone."""
     for start in range(0, len(manifest), PAGE):
         page = manifest[start : start + PAGE]

@@ -93,6 +93,7 @@ def train_xor(options: RecipeOptions, on_progress: OnProgress | None = None) -> 
     outputs = forward_all(predictor, inputs)
     scores = torch.where(targets == 1, outputs[:, 0].sigmoid(), 1 - outputs[:, 0].sigmoid())
     metrics = {
+        "train_items": len(items),
         "accuracy": predictor.metric(outputs, targets),
         "lowest_score": round(float(scores.min()), 4),
         "epochs": epochs,

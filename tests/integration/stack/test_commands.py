@@ -112,24 +112,42 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(torchqueue: Torchqueue) ->
     assert torchqueue("migrate").output.strip() == "· the database is up to date; imported no model"
 
 
+@pytest.mark.usefixtures("committed")
 def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: redis.Redis) -> None:
     result = torchqueue("train", "xor", "--queue", "--seed=3")
 
     [(_, message)] = waiting_messages(valkey, QueueName.TRAINING)
-    assert (result.exit_code, message) == (0, {"model": "xor", "seed": 3, "epochs": None})
+    assert (result.exit_code, message["model"]) == (0, "xor")
+    assert message["training_id"] in result.output
     valkey.delete(f"{PREFIX}{QueueName.TRAINING}")
 
 
-def test_a_training_that_fails_is_one_line(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.training.NICENESS", 0)
+@pytest.mark.usefixtures("committed")
+def test_a_training_runs_here_and_says_what_came_of_it(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.training_process.NICENESS", 0)
 
-    assert_refused(torchqueue("train", "nope"), "training nope failed: .*'nope'.*")
+    result = torchqueue("train", "xor", "--epochs=1", "--feedback=none")
+
+    assert result.exit_code == 0, result.output
+    assert "xor version 2 is registered" in result.output
 
 
+def test_a_model_that_is_unknown_cannot_be_trained(torchqueue: Torchqueue) -> None:
+    assert_refused(torchqueue("train", "nope"), "there is no model 'nope'; .*")
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_second_training_of_a_model_is_one_line(torchqueue: Torchqueue) -> None:
+    torchqueue("train", "xor", "--queue")
+
+    assert_refused(torchqueue("train", "xor"), "a training of 'xor' is under way; .*")
+
+
+@pytest.mark.usefixtures("committed")
 def test_a_training_that_nobody_hears_of_is_one_line(torchqueue: Torchqueue) -> None:
     result = torchqueue("train", "xor", "--queue", env={"TORCHQUEUE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
 
-    assert_refused(result, "the broker did not take the message; does the stack run\\?")
+    assert_refused(result, "training .* is queued, but the broker did not take its message; does the stack run\\?")
 
 
 def test_a_database_that_is_away_is_one_line(torchqueue: Torchqueue) -> None:
