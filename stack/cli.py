@@ -16,7 +16,7 @@ COMMANDS = {
     "predict": ("stack.commands.predict:predict", "Ask a model about pictures (or JSON files)."),
     "train": ("stack.commands.train:train", "Train a model from nothing and register the result."),
     "models": ("stack.commands.models:models", "Manage models and their versions."),
-    "items": ("stack.commands.items:items", "Manage the items of your catalogs, and those that a similarity model finds."),
+    "items": ("stack.commands.items:items", "Manage the items of your catalogs and of similarity indexes."),
     "feedback": ("stack.commands.feedback:feedback", "Send the right answers to many predictions."),
     "keys": ("stack.commands.keys:keys", "Manage API keys."),
     "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),

@@ -1,6 +1,7 @@
 """Drift as others see it: the open alarms of a model, all of its figures, and the gauges of every model."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -36,6 +37,11 @@ def open_alarms(session: Session, model_id: int) -> Sequence[DriftAlarm]:
     """List the alarms of a model that are open, oldest first; a training may begin because of them."""
     statement = select(DriftAlarm).where(DriftAlarm.model_id == model_id, DriftAlarm.closed_at.is_(None))
     return session.scalars(statement.order_by(DriftAlarm.id)).all()
+
+
+def newest_alarm(session: Session, model_id: int) -> datetime | None:
+    """Tell when the newest of a model's open alarms was raised; None when all is well."""
+    return max((alarm.opened_at for alarm in open_alarms(session, model_id)), default=None)
 
 
 def read_drift(session: Session, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from schemas.enums import WorkerRole
 from schemas.names import QueueName
 from store.database import create_database
+from store.drift import newest_alarm
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
@@ -28,7 +29,7 @@ def run(settings: Settings, device: str) -> None:
     app = create_celery(settings)
     register(app, maintenance)
     forgetting.register(app, forgetting.Forgetting(database, ObjectStore(settings.object_url)))
-    retraining.register(app, Retraining(database, Doorbell(settings.redis_url)))
+    retraining.register(app, Retraining(database, Doorbell(settings.redis_url), newest_alarm))
     life = WorkerLife(
         database,
         name=node,

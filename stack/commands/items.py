@@ -31,7 +31,7 @@ class Photo:
 
 @click.group()
 def items() -> None:
-    """Manage the items of your catalogs, and those that a similarity model finds."""
+    """Manage the items of your catalogs and of similarity indexes."""
 
 
 @items.command()
