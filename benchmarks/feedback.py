@@ -40,9 +40,11 @@ ADD_PREDICTIONS = text("""
             || substr(hash, 4, 15) AS uuid),
         :tenant, :model, :version, item.id, 'succeeded', 'normal', '[0, 1]', at, at, 1,
         jsonb_build_object('label', CAST(i % 2 AS text), 'score', 0.9), at, at, at
-    FROM (SELECT i, md5(CAST(i AS text)) AS hash, now() - interval '1 day' * (1 - CAST(i AS double precision) / :count) AS at
+    FROM (
+        SELECT i, md5(CAST(i AS text)) AS hash,
+            now() - interval '1 day' * (1 - CAST(i AS double precision) / :count) AS at
         FROM generate_series(1, CAST(:count AS integer)) i) made
-    JOIN items item ON item.external_id = 'item-' || i
+    JOIN items item ON item.catalog = 'shop' AND item.external_id = 'item-' || i
 """)
 
 
