@@ -41,7 +41,7 @@ LATEST_ANSWERS = PreparedStatement(
 
 # How right answers were, of the first or the latest that have feedback.
 TALLY = """
-    SELECT count(*) AS count, count(*) FILTER (WHERE is_correct) AS correct, count(is_correct) AS judged,
+    SELECT count(*) AS found, count(*) FILTER (WHERE is_correct) AS correct, count(is_correct) AS judged,
         count(error) AS measured, avg(error) AS mean, var_samp(error) AS variance,
         max(predicted_at) AS last_at, max(updated_at) AS updated_at
     FROM (

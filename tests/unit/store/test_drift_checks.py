@@ -83,7 +83,7 @@ def test_a_third_of_other_answers_is_seen_at_once() -> None:
             for each in take(answers, DEFAULTS.window)
         ]
 
-        assert all(each.is_over for each in _compare_shapes(reference, window, DEFAULTS))  # type: ignore[arg-type]
+        assert all(each.is_over for each in _compare_shapes(reference, window, DEFAULTS))
 
 
 def test_accuracy_that_stays_raises_next_to_no_alarm_and_a_fall_is_seen() -> None:
@@ -94,7 +94,8 @@ def test_accuracy_that_stays_raises_next_to_no_alarm_and_a_fall_is_seen() -> Non
         over += sum(each.is_over for each in _compare_feedback(usual, same, DEFAULTS))
         seen += sum(each.is_over for each in _compare_feedback(usual, worse, DEFAULTS))
 
-    assert (over, seen) == (0, pytest.approx(400, abs=4))
+    assert over == 0
+    assert seen >= 396
 
 
 def tally(draw: random.Random, share: float, count: int) -> dict[str, Any]:
