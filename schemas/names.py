@@ -40,6 +40,10 @@ FINISHED_CHANNEL = "torchqueue:finished"
 IDLE_CHANNEL = "torchqueue:idle"
 
 
+#: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
+FORGOTTEN_CHANNEL = "torchqueue:forgotten"
+
+
 def inference_queue(node: str) -> str:
     """Name the queue that only the worker of one device consumes, e.g. `inference-cuda-0@host`.
 

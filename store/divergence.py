@@ -8,7 +8,7 @@ alarms over noise.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log, log2, sqrt
+from math import erfc, exp, inf, lgamma, log, log2, sqrt
 from statistics import NormalDist
 
 #: Categories that both samples together hold less often are counted as one: the test is for no fewer (Cochran 1954).
@@ -100,10 +100,19 @@ def decile_edges(values: Sequence[float]) -> list[float]:
     return sorted({edge for edge in edges if edge < ordered[-1]})
 
 
-def critical_chi2(degrees: int, alpha: float) -> float:
-    """Return what a chi-squared variable exceeds with a chance of `alpha` (Wilson and Hilferty 1931; within 1 %)."""
-    spread = 2 / (9 * degrees)
-    return degrees * (1 - spread + _critical_z(alpha) * sqrt(spread)) ** 3
+def chi2_chance(statistic: float, degrees: int) -> float:
+    """Return the chance that a chi-squared variable with so many degrees of freedom exceeds a value.
+
+    By the sums of Abramowitz and Stegun 26.4.4 and 26.4.5; each term through its logarithm, so that none overflows.
+    """
+    if statistic <= 0:
+        return 1.0
+    half = statistic / 2
+    # Halves from 1/2 on for odd degrees, whole numbers from 0 on for even ones.
+    start = degrees % 2 / 2
+    exponents = [start + step for step in range(degrees // 2)]
+    terms = (exp(-half + exponent * log(half) - lgamma(exponent + 1)) for exponent in exponents)
+    return (erfc(sqrt(half)) if degrees % 2 else 0.0) + sum(terms)
 
 
 def _pool(reference: Mapping[str, int], window: Mapping[str, int]) -> list[tuple[int, int]]:
@@ -121,7 +130,7 @@ def _differ(pairs: Sequence[tuple[int, int]], alpha: float) -> bool:
     total, other = sum(a for a, _ in pairs), sum(b for _, b in pairs)
     forth, back = sqrt(other / total), sqrt(total / other)
     statistic = sum((forth * a - back * b) ** 2 / (a + b) for a, b in pairs)
-    return statistic > critical_chi2(len(pairs) - 1, alpha)
+    return chi2_chance(statistic, len(pairs) - 1) < alpha
 
 
 def _kl_term(p: float, q: float) -> float:

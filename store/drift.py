@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.drift import DriftSettings
+from schemas.enums import DriftMeasure
 from schemas.model_settings import ModelSettings
 from store.models import get_model
 from store.prepared import PreparedStatement
@@ -39,9 +40,8 @@ def open_alarms(session: Session, model_id: int) -> Sequence[DriftAlarm]:
 
 
 def newest_alarm(session: Session, model_id: int) -> datetime | None:
-    """Return when the newest open alarm of a model was raised; None when all is well."""
-    alarms = open_alarms(session, model_id)
-    return alarms[-1].opened_at if alarms else None
+    """Tell when the newest of a model's open alarms was raised; None when all is well."""
+    return max((alarm.opened_at for alarm in open_alarms(session, model_id)), default=None)
 
 
 def read_drift(session: Session, name: str) -> dict[str, Any]:
@@ -84,7 +84,10 @@ def is_whole(reference: Mapping[str, Any], settings: DriftSettings) -> bool:
 
 
 def _measures(monitor: DriftMonitor) -> list[dict[str, Any]]:
-    return [{**each, "checks_over": monitor.checks_over.get(each["measure"], 0)} for each in monitor.measures]
+    return [
+        {**each, "measure": DriftMeasure(each["measure"]), "checks_over": monitor.checks_over.get(each["measure"], 0)}
+        for each in monitor.measures
+    ]
 
 
 def _sample(stored: Mapping[str, Any], wanted: int) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def _alarm(row: DriftAlarm) -> dict[str, Any]:
     return {
         "id": row.id,
         "version": row.version.number,
-        "measure": row.measure,
+        "measure": DriftMeasure(row.measure),
         "value": row.value,
         "threshold": row.threshold,
         "opened_at": row.opened_at,

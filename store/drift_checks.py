@@ -12,33 +12,28 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
 from sqlalchemy import Connection, Engine, Row, func, select, text
 from sqlalchemy.orm import Session
 
 from schemas.drift import DriftSettings
-from schemas.enums import DecisionAction, DriftMeasure
+from schemas.enums import DriftMeasure
 from schemas.model_settings import ModelSettings
 from store import drift_sql as sql
 from store.database import open_session
-from store.decisions import record_decision
 from store.divergence import Divergence, Moments, decile_edges, js_divergence, mean_rise, share_drop, stability_index
 from store.drift import is_whole
+from store.drift_alarms import close_alarms, settle_alarm
 from store.headlines import HEADLINES
 from store.partitions import CLOCK_SLACK, least_id
-from store.tables.drift import DriftAlarm, DriftMonitor
+from store.tables.drift import DriftMonitor
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
-
-log = structlog.get_logger()
 
 #: One process checks a model at a time; the lock ends with the transaction.
 DRIFT_LOCK_CLASS = 7_208_008
 
 #: A check counts when so large a part of the window is new.
 FRESH_PART = 10
-
-ACTOR = "beat"
 
 #: A share that was measured on data of which we do not know how many they were.
 UNTOLD_ITEMS = 10_000
@@ -75,9 +70,9 @@ def check_model(session: Session, model_id: int) -> None:
     settings = ModelSettings.load(model.settings).drift
     champion = model.champion
     if champion is None or not settings.enabled:
-        _close_others(session, model.id, keep=None, reason="its answers are no longer watched")
+        close_alarms(session, model.id, keep=None, reason="its answers are no longer watched")
         return
-    _close_others(session, model.id, keep=champion.id, reason=f"version {champion.number} answers now")
+    close_alarms(session, model.id, keep=champion.id, reason=f"version {champion.number} answers now")
     monitor = _monitor(session, model, champion)
     _learn_reference(session.connection(), monitor, settings)
     figures = [
@@ -88,7 +83,7 @@ def check_model(session: Session, model_id: int) -> None:
         monitor.checked_at = _now(session.connection())
         _note(monitor, figures)
         for figure in figures:
-            _settle(session, monitor, champion.number, figure, settings)
+            settle_alarm(session, monitor, champion.number, asdict(figure), settings)
 
 
 def _monitor(session: Session, model: Model, champion: ModelVersion) -> DriftMonitor:
@@ -101,7 +96,7 @@ def _monitor(session: Session, model: Model, champion: ModelVersion) -> DriftMon
     if monitor is not None and monitor.since == promoted_at:
         return monitor
     if monitor is not None:
-        _close_others(session, model.id, keep=None, reason=f"version {champion.number} was promoted again")
+        close_alarms(session, model.id, keep=None, reason=f"version {champion.number} was promoted again")
         session.delete(monitor)
         session.flush()
     monitor = DriftMonitor(
@@ -129,7 +124,7 @@ def _learn_reference(connection: Connection, monitor: DriftMonitor, settings: Dr
         first = sql.FIRST_FEEDBACK.run(
             connection, version=monitor.model_version_id, since=monitor.since, count=settings.window
         ).one()
-        if first.count >= settings.window:
+        if first.found >= settings.window:
             monitor.reference = {**monitor.reference, "feedback": _tally(first)}
 
 
@@ -240,68 +235,6 @@ def _note(monitor: DriftMonitor, figures: Sequence[Figure]) -> None:
         before = counts.get(figure.measure, 0)
         counts[str(figure.measure)] = max(before, 0) + 1 if figure.is_over else min(before, 0) - 1
     monitor.checks_over = counts
-
-
-def _settle(session: Session, monitor: DriftMonitor, number: int, figure: Figure, settings: DriftSettings) -> None:
-    """Raise an alarm, or end one, when enough checks agree."""
-    checks = monitor.checks_over[figure.measure]
-    statement = select(DriftAlarm).where(
-        DriftAlarm.model_version_id == monitor.model_version_id,
-        DriftAlarm.measure == figure.measure,
-        DriftAlarm.closed_at.is_(None),
-    )
-    alarm = session.scalar(statement)
-    if alarm is None and checks >= settings.checks:
-        _raise(session, monitor, number, figure)
-    elif alarm is not None and checks <= -settings.checks:
-        _close(session, alarm, "it is as usual again")
-
-
-def _raise(session: Session, monitor: DriftMonitor, number: int, figure: Figure) -> None:
-    figures = asdict(figure)
-    session.add(
-        DriftAlarm(
-            model_id=monitor.model_id,
-            model_version_id=monitor.model_version_id,
-            measure=figure.measure,
-            value=figure.value,
-            threshold=figure.threshold,
-            figures=figures,
-        )
-    )
-    reason = f"{figure.measure} of version {number}: {figure.value:.3g}, where {figure.threshold:.3g} is too much"
-    record_decision(
-        session,
-        model_id=monitor.model_id,
-        version_id=monitor.model_version_id,
-        action=DecisionAction.DRIFT,
-        actor=ACTOR,
-        reason=reason,
-        figures=figures,
-    )
-    log.warning("drift_alarm_raised", model_id=monitor.model_id, version=number, **figures)
-
-
-def _close(session: Session, alarm: DriftAlarm, reason: str) -> None:
-    alarm.closed_at = _now(session.connection())
-    alarm.close_reason = reason
-    record_decision(
-        session,
-        model_id=alarm.model_id,
-        version_id=alarm.model_version_id,
-        action=DecisionAction.DRIFT_OVER,
-        actor=ACTOR,
-        reason=f"the alarm over {alarm.measure} ended: {reason}",
-    )
-    log.info("drift_alarm_ended", alarm_id=alarm.id, reason=reason)
-
-
-def _close_others(session: Session, model_id: int, *, keep: int | None, reason: str) -> None:
-    """End the alarms of a model, but for those of one version."""
-    statement = select(DriftAlarm).where(DriftAlarm.model_id == model_id, DriftAlarm.closed_at.is_(None))
-    for alarm in session.scalars(statement).all():
-        if alarm.model_version_id != keep:
-            _close(session, alarm, reason)
 
 
 def _figure(

@@ -14,13 +14,15 @@ SAID = """
         ELSE p.result ->> 'score' END AS double precision) AS score
 """
 
+#: What somebody was answered: no photo of an index, no copy that a shadow version computed, no row of a backtest.
+ANSWERED = "status = 'succeeded' AND index_action IS NULL AND shadow_of IS NULL AND backtest_id IS NULL"
+
 FIRST_ANSWERS = PreparedStatement(
     "drift_first_answers",
     f"""
     SELECT p.id, {SAID} FROM (
         SELECT id, result, model_id FROM predictions
-        WHERE model_version_id = :version AND id >= :since AND status = 'succeeded'
-            AND index_action IS NULL AND shadow_of IS NULL AND backtest_id IS NULL
+        WHERE model_version_id = :version AND id >= :since AND {ANSWERED}
         ORDER BY id LIMIT :count) p
     JOIN models m ON m.id = p.model_id ORDER BY p.id
 """,
@@ -31,8 +33,7 @@ LATEST_ANSWERS = PreparedStatement(
     f"""
     SELECT p.id, {SAID} FROM (
         SELECT id, result, model_id FROM predictions
-        WHERE model_version_id = :version AND id > :after AND id < :until
-            AND status = 'succeeded' AND index_action IS NULL AND shadow_of IS NULL AND backtest_id IS NULL
+        WHERE model_version_id = :version AND id > :after AND id < :until AND {ANSWERED}
         ORDER BY id DESC LIMIT :count) p
     JOIN models m ON m.id = p.model_id ORDER BY p.id
 """,
@@ -40,7 +41,7 @@ LATEST_ANSWERS = PreparedStatement(
 
 # How right answers were, of the first or the latest that have feedback.
 TALLY = """
-    SELECT count(*) AS count, count(*) FILTER (WHERE is_correct) AS correct, count(is_correct) AS judged,
+    SELECT count(*) AS found, count(*) FILTER (WHERE is_correct) AS correct, count(is_correct) AS judged,
         count(error) AS measured, avg(error) AS mean, var_samp(error) AS variance,
         max(predicted_at) AS last_at, max(updated_at) AS updated_at
     FROM (

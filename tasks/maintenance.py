@@ -14,6 +14,7 @@ from store import ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
+from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
@@ -124,7 +125,9 @@ class Maintenance:
             made = ensure_partitions(connection)
             dropped = drop_expired_partitions(connection, retention=self._retention)
             forget_minutes(connection, older_than=self._retention)
-        log.info("partitions_maintained", made=made, dropped=dropped)
+        with self._database.begin() as connection:
+            feedback = drop_expired_feedback(connection)
+        log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""

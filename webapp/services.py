@@ -68,6 +68,7 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
+        self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
         self._training_bell = Doorbell(settings.redis_url)
         self._training_lock = threading.Lock()
@@ -77,9 +78,9 @@ class Services:
             self.channel,
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
+            on_forgotten=self.cache.forget,
         )
         self.keys = KeyCache(self.database)
-        self.cache = ResultCache()
         self.shadows = Shadows(self.dispatcher)
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
