@@ -11,6 +11,7 @@ from schemas.model_settings import LONGEST_TTL_S, MEBIBYTE, CacheSettings, Model
 from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
 from stack.commands.reindex import reindex
+from stack.commands.traffic import compare_, traffic_
 from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
@@ -27,6 +28,8 @@ def models() -> None:
 models.add_command(import_)
 models.add_command(reindex)
 models.add_command(tune)
+models.add_command(traffic_)
+models.add_command(compare_)
 
 
 @models.command("list")
