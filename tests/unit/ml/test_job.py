@@ -12,6 +12,7 @@ import torch
 from ml.bundles import BUNDLED_DIRECTORY, read_bundle
 from ml.errors import DivergedError, InvalidSpecError, MLError, NoDataError, TrainingError, WeightsError
 from ml.job import EXAMPLES_NAME, POSTED_NAME, WEIGHTS_NAME, Job, error_code, run
+from ml.training import compute_threads
 from tests.factories import DIAMOND
 
 ROWS = [([0.0, 0.0], "no"), ([0.0, 1.0], "yes"), ([1.0, 0.0], "yes"), ([1.0, 1.0], "no")]
@@ -45,7 +46,8 @@ def run_job(wanted: Job, folder: Path) -> tuple[dict[str, Any], list[dict[str, A
         if event["event"] == "checkpoint":
             threading.Timer(0.01, (folder / event["file"]).unlink).start()
 
-    run(wanted, folder, "cpu", tell)
+    with compute_threads(wanted.threads):
+        run(wanted, folder, "cpu", tell)
     return json.loads((folder / "out" / "metrics.json").read_text()), told
 
 
