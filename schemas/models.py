@@ -16,6 +16,8 @@ EXAMPLE: dict[str, Any] = {
     "kind": "classification",
     "description": "Ten kinds of garment, from a photo.",
     "champion": 1,
+    "challenger": None,
+    "upcoming": None,
     "input": {
         "type": "image",
         "size": 28,
@@ -84,6 +86,9 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "model": "fashion",
     "version": 1,
     "source": "bundled",
+    "parent": None,
+    "training_id": None,
+    "aliases": ["champion"],
     "config": {
         "kind": "classification",
         "arch": "fashion-cnn",
@@ -97,7 +102,21 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "metrics": {"test_items": 10_000, "test_accuracy": 0.9388},
     "tunings": [TUNING_EXAMPLE],
     "gate": VERDICT_EXAMPLE,
+    "archived_at": None,
+    "archive_reason": None,
+    "failed_at": None,
+    "failure": None,
     "created_at": "2026-11-20T12:00:00.000000+00:00",
+}
+
+UPLOADED_EXAMPLE: dict[str, Any] = {
+    **VERSION_EXAMPLE,
+    "version": 2,
+    "source": "uploaded",
+    "parent": 1,
+    "aliases": [],
+    "metrics": {},
+    "tunings": [],
 }
 
 
@@ -118,6 +137,19 @@ class ModelSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={"description": "Version that answers when a request names none; null when there is none yet."},
+    )
+    challenger = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Version that may become champion, kept loaded beside it; null when there is none."},
+    )
+    upcoming = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Version that was promoted and answers once the workers have loaded it; null most of the "
+            "time."
+        },
     )
     input = fields.Dict(
         keys=fields.String(),
@@ -237,11 +269,24 @@ class TuningSchema(AnswerSchema):
 
 
 class ModelVersionSchema(AnswerSchema):
-    """One set of weights with the configuration that reads them; never changes, but for its tunings."""
+    """One set of weights with the configuration that reads them; never changes, but for its state and tunings."""
 
     model = fields.String(required=True, metadata={"description": "Name of the model."})
     version = fields.Integer(required=True, metadata={"description": "Counts up from 1 within the model."})
-    source = fields.String(required=True, metadata={"description": "`bundled`, `imported` or `trained`."})
+    source = fields.String(required=True, metadata={"description": "`bundled`, `imported`, `uploaded` or `trained`."})
+    parent = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The version that it began with; null where it began with none."},
+    )
+    training_id = fields.UUID(
+        required=True, allow_none=True, metadata={"description": "The training that made it; null for another source."}
+    )
+    aliases = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Of `champion`, `challenger` and `upcoming`, those that it has."},
+    )
     config = fields.Dict(
         keys=fields.String(), required=True, metadata={"description": "How the weights are read and inputs prepared."}
     )
@@ -261,6 +306,16 @@ class ModelVersionSchema(AnswerSchema):
         allow_none=True,
         metadata={"description": "What it proved against the champion; null: it was not judged."},
     )
+    archived_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "Since when it may not be promoted; null: it may."}
+    )
+    archive_reason = fields.String(required=True, allow_none=True, metadata={"description": "Why it may not."})
+    failed_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When the workers found that it cannot be loaded; null: they did not."},
+    )
+    failure = fields.String(required=True, allow_none=True, metadata={"description": "What they said of it."})
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 

@@ -24,6 +24,7 @@ from webapp.views import (
     masks,
     models,
     predictions,
+    promotions,
     status,
     trainings,
 )
@@ -41,6 +42,7 @@ BLUEPRINTS = (
     models.blp,
     trainings.blp,
     backtests.blp,
+    promotions.blp,
     status.blp,
     health.blp,
 )

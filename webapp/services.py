@@ -4,6 +4,9 @@ import os
 import random
 import socket
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Self
 
 from flask import current_app
@@ -31,6 +34,9 @@ KEY_CACHE_S = 5.0
 
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
+
+#: A version that cannot be loaded in this process is left to the workers after so long.
+INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
@@ -71,9 +77,9 @@ class Services:
             on_idle=self.dispatcher.hear_idle,
         )
         self.keys = KeyCache(self.database)
-        self.models = ModelCache(self.database)
         self.cache = ResultCache()
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
+        self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
@@ -111,10 +117,19 @@ class KeyCache:
 
 
 class ModelCache:
-    """Which version answers, remembered for a second."""
+    """Which version answers, remembered for a second.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where promotions are.
+        is_ready: Whether a new champion can answer in this process, where it is meant to; the one before goes on until
+            then. None: all champions answer on workers, which load them before they are champions.
+    """
+
+    def __init__(self, database: Database, is_ready: Callable[[ServedVersion], bool] | None = None) -> None:
         self._database = database
+        self._is_ready = is_ready
+        self._answering: dict[str, ServedVersion] = {}
+        self._waiting_since: dict[str, float] = {}
         self._memo = Memo(self._read, MODEL_CACHE_S)
 
     def resolve(self, name: str, number: int | None) -> ServedVersion:
@@ -127,8 +142,21 @@ class ModelCache:
         return self._memo.get((name, number))
 
     def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
+        name, number = asked
         with open_session(self._database) as session:
-            return resolve(session, *asked)
+            found = resolve(session, name, number)
+        return found if number is not None or self._is_ready is None else self._await(found, self._is_ready)
+
+    def _await(self, champion: ServedVersion, is_ready: Callable[[ServedVersion], bool]) -> ServedVersion:
+        name = champion.model
+        answering = self._answering.setdefault(name, champion)
+        if answering.model_version_id != champion.model_version_id and not is_ready(champion):
+            since = self._waiting_since.setdefault(name, time.monotonic())
+            if time.monotonic() - since < INLINE_PATIENCE_S:
+                return replace(answering, settings=champion.settings)
+        self._waiting_since.pop(name, None)
+        self._answering[name] = champion
+        return champion
 
 
 def services() -> Services:
