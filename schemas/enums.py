@@ -105,9 +105,28 @@ class DecisionAction(StrEnum):
     CHALLENGE = "challenge"
     ARCHIVE = "archive"
     CONFIGURE = "configure"
+    TRAFFIC = "traffic"
+
+    STOP = "stop"
+    """A split was ended by itself, since a version was clearly worse than the champion."""
 
     GATE = "gate"
     """The gate could not compare a trained version with the champion: nothing was changed."""
+
+    DRIFT = "drift"
+    """An alarm was raised: the answers are not what they were."""
+
+    DRIFT_OVER = "drift_over"
+    FORGET = "forget"
+
+
+class DriftMeasure(StrEnum):
+    """In what way answers are compared with those that are usual."""
+
+    LABELS = "labels"
+    SCORES = "scores"
+    ACCURACY = "accuracy"
+    ERROR = "error"
 
 
 class Scope(StrEnum):

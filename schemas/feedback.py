@@ -149,7 +149,9 @@ class BulkErrorSchema(AnswerSchema):
     """A line that was refused."""
 
     line = fields.Integer(required=True, metadata={"description": "Number of the line, from 1 on."})
-    type = fields.String(required=True, metadata={"description": "As in a problem document.", "examples": ["bad-line"]})
+    type = fields.String(
+        required=True, metadata={"description": "As in a problem document.", "examples": ["malformed-body"]}
+    )
     detail = fields.String(required=True, metadata={"description": "A sentence that says what to do."})
 
 

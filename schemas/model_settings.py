@@ -1,11 +1,13 @@
 """How a model is served, apart from what it is: changed at any time, for all of its versions."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from marshmallow import Schema, fields, validate
 
+from schemas.drift import EXAMPLE_SETTINGS as DRIFT_EXAMPLE
+from schemas.drift import DriftSettings, DriftSettingsSchema
 from schemas.enums import Durability, Placement
 from schemas.gate_settings import DEFAULT as DEFAULT_GATE
 from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
@@ -22,6 +24,7 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "drift": DRIFT_EXAMPLE,
     "retraining": RETRAINING_EXAMPLE,
     "gate": GATE_EXAMPLE,
 }
@@ -48,6 +51,7 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        drift: When the champion's answers count as drifted.
         retraining: When it is trained again by itself; None: never.
         gate: What a trained version must prove.
     """
@@ -55,6 +59,7 @@ class ModelSettings:
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    drift: DriftSettings = field(default_factory=DriftSettings)
     retraining: RetrainingSettings | None = None
     gate: GateSettings = DEFAULT_GATE
 
@@ -67,6 +72,7 @@ class ModelSettings:
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            drift=DriftSettings(**stored.get("drift", {})),
             retraining=None if retraining is None else RetrainingSettings.load(retraining),
             gate=GateSettings.load(stored.get("gate", {})),
         )
@@ -115,6 +121,7 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    drift = fields.Nested(DriftSettingsSchema, load_default=dict)
     retraining = fields.Nested(
         RetrainingSettingsSchema,
         load_default=None,

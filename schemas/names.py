@@ -17,7 +17,10 @@ class TaskName(StrEnum):
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
+    KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
+    CHECK_DRIFT = "check_drift"
+    REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 
@@ -35,6 +38,10 @@ FINISHED_CHANNEL = "torchqueue:finished"
 
 #: Redis channel on which every web process hears which queues' workers found nothing left to claim.
 IDLE_CHANNEL = "torchqueue:idle"
+
+
+#: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
+FORGOTTEN_CHANNEL = "torchqueue:forgotten"
 
 
 def inference_queue(node: str) -> str:

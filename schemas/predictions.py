@@ -10,6 +10,9 @@ from schemas.enums import PredictionStatus, Priority
 #: Longest client-made name: catalog, external id, idempotency key.
 NAME_LENGTH = 255
 
+#: Requests with one value of it go to one version, where a model's traffic is split by it.
+STICKY_HEADER = "X-Sticky-Key"
+
 #: Longest deadline: a day.
 DEADLINE_LIMIT_MS = 86_400_000
 
@@ -38,6 +41,8 @@ EXAMPLE: dict[str, Any] = {
     "timings_ms": {"queued": 3.1, "decode": 1.2, "compute": 4.0, "total": 9.9},
     "device": "cuda:0",
     "feedback": None,
+    "assignment_probability": None,
+    "shadow_of": None,
 }
 
 CANCELED_EXAMPLE: dict[str, Any] = {
@@ -155,8 +160,21 @@ class PredictionSchema(AnswerSchema):
     )
     feedback = fields.Nested(
         PredictionFeedbackSchema,
+        required=True,
         allow_none=True,
-        metadata={"description": "Where a prediction is read: what is known of the right answer, or null."},
+        metadata={"description": "What is known of the right answer; null as long as nobody has told."},
+    )
+    assignment_probability = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "With which its version was chosen, where the model's traffic is split; null: not by chance."
+        },
+    )
+    shadow_of = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The prediction that was answered in its stead; null: it is no shadow's."},
     )
 
 
@@ -249,6 +267,15 @@ class PredictionHeadersSchema(WaitHeadersSchema):
         load_default=None,
         validate=NAME,
         metadata={"description": "The same key within 7 days is the same prediction, however often it is sent."},
+    )
+    sticky_key = fields.String(
+        data_key=STICKY_HEADER,
+        load_default=None,
+        validate=NAME,
+        metadata={
+            "description": "Where the model's traffic is split with `sticky` as `header`: requests with the same value "
+            "are answered by the same version."
+        },
     )
 
 

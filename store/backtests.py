@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from schemas.enums import BacktestStatus
 from store import ledger
-from store.errors import BacktestStateError, NoFeedbackError, SameVersionError, UnknownBacktestError
+from store.errors import BacktestKindError, BacktestStateError, NoFeedbackError, SameVersionError, UnknownBacktestError
 from store.ledger import Finished
 from store.models import ServedVersion
 from store.statistics.paired import Gain, PairCounts, PairSums, compare_means, compare_shares
@@ -83,9 +83,15 @@ def start_backtest(
         span: Which feedback.
 
     Raises:
+        BacktestKindError: Answers of this kind cannot be compared so.
         SameVersionError: The two are one.
         NoFeedbackError: There is none in the span.
     """
+    if candidate.kind not in METRICS:
+        raise BacktestKindError(
+            f"answers of a {candidate.kind} model are not right or wrong by a label alone; backtests are for "
+            f"{' and '.join(METRICS)}"
+        )
     if candidate.model_version_id == baseline.model_version_id:
         raise SameVersionError(
             f"version {candidate.number} of {candidate.model!r} is the baseline itself; name another `baseline`"

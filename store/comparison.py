@@ -18,7 +18,7 @@ from schemas.traffic import DAY_S
 from store import comparison_sql as sql
 from store.models import get_model, list_versions
 from store.partitions import CLOCK_SLACK, least_id
-from store.statistics.sequences import Estimate, Mean, Proportion
+from store.statistics.sequences import EMPTY, Estimate, Mean, Proportion
 from store.statistics.verdicts import Judged, SampleRatio, check_sample_ratio
 from store.stats import BUCKET_RATIO
 from store.tables.model_version import ModelVersion
@@ -73,14 +73,17 @@ class Latencies:
         return Proportion(sum(count for bucket, count in self.counts.items() if bucket > limit), self.total)
 
 
+NO_LATENCIES = Latencies()
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What one version did."""
 
     version_id: int
     number: int
-    failures: Proportion = Proportion(0, 0)
-    latencies: Latencies = Latencies()
+    failures: Proportion = EMPTY
+    latencies: Latencies = NO_LATENCIES
     quality: Estimate | None = None
     """Right answers; or, of numbers, how far they were off. None without feedback."""
 
@@ -184,9 +187,9 @@ def read_quality(connection: Connection, version_ids: Sequence[int], since: date
     return {row.model_version_id: estimate for row in found if (estimate := _quality(row)) is not None}
 
 
-def forget_minutes(connection: Connection, *, older_than_days: float) -> int:
-    """Forget sums of traffic. Returns how many."""
-    return sql.FORGET_MINUTES.run(connection, days=older_than_days).rowcount
+def forget_minutes(connection: Connection, *, older_than: timedelta) -> None:
+    """Forget sums of traffic beyond an age."""
+    sql.FORGET_MINUTES.run(connection, seconds=older_than.total_seconds())
 
 
 def _default_start(session: Session, row: Traffic | None) -> datetime:

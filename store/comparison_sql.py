@@ -17,7 +17,7 @@ ENDED = PreparedStatement(
     f"""
     WITH span AS MATERIALIZED (
         SELECT CAST(:since AS timestamptz) AS since,
-            date_trunc('minute', CAST(:since AS timestamptz) + interval '60 seconds' - interval '1 microsecond') AS whole,
+            date_trunc('minute', CAST(:since AS timestamptz) + interval '59.999999 seconds') AS whole,
             summarized_to FROM finished_summary)
     SELECT model_version_id, status, latency_bucket, CAST(sum(predictions) AS bigint) AS predictions FROM (
         SELECT t.model_version_id, t.status, t.latency_bucket, t.predictions FROM traffic_minutes t
@@ -88,6 +88,6 @@ SHADOWS = PreparedStatement(
 FORGET_MINUTES = PreparedStatement(
     "forget_traffic_minutes",
     """
-    DELETE FROM traffic_minutes WHERE minute < now() - :days * interval '1 day'
+    DELETE FROM traffic_minutes WHERE minute < now() - :seconds * interval '1 second'
 """,
 )

@@ -127,6 +127,10 @@ class NoFeedbackError(StoreError):
     """Raised when there is no feedback to replay requests by."""
 
 
+class BacktestKindError(StoreError):
+    """Raised when the answers of a kind of model are not right or wrong by a label alone."""
+
+
 class SameVersionError(StoreError):
     """Raised when a version is to be compared with itself."""
 

@@ -37,6 +37,7 @@ FIND_BY_ITEM = PreparedStatement(
     CROSS JOIN LATERAL (
         SELECT * FROM predictions
         WHERE item_id = i.id AND model_id = :model_id AND status = 'succeeded' AND index_action IS NULL
+            AND shadow_of IS NULL AND backtest_id IS NULL
             AND (CAST(:api_key_id AS bigint) IS NULL OR api_key_id = :api_key_id)
         ORDER BY id DESC LIMIT 1) p
     JOIN models m ON m.id = p.model_id

@@ -308,6 +308,11 @@ def cancel_backtest(connection: Connection, backtest_id: int) -> list[Finished]:
     return _finished(sql.CANCEL_BACKTEST.run(connection, backtest_id=backtest_id))
 
 
+def cancel_all(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
+    """Cancel those of many rows that are open, as `cancel` does."""
+    return _finished(sql.CANCEL_ALL.run(connection, ids=list(ids)))
+
+
 def cancel_puts(connection: Connection, *, api_key_id: int, model_id: int, item_id: int) -> list[Finished]:
     """Cancel the open requests that would put an item into a model's index: it is to be removed."""
     return _finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))

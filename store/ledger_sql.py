@@ -286,6 +286,15 @@ CANCEL_BACKTEST = PreparedStatement(
 """,
 )
 
+CANCEL_ALL = PreparedStatement(
+    "cancel_all",
+    f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""",
+)
+
 CANCEL_PUTS = PreparedStatement(
     "cancel_puts",
     f"""

@@ -14,14 +14,14 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.enums import DecisionAction, StickyKey, TrafficPolicy
-from schemas.traffic import TrafficPlan, is_share
+from schemas.traffic import TrafficPlan
 from store.decisions import NO_FIGURES, record_decision
-from store.errors import TrafficConflictError, TrafficError
-from store.models import CHANGING_KINDS, ServedVersion, get_model, lock_model, served
+from store.models import ServedVersion, get_model, lock_model, served
 from store.switching import may_answer
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.traffic import Traffic, TrafficArm
+from store.traffic_checks import check_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def set_traffic(session: Session, *, name: str, plan: TrafficPlan, actor: str, r
         TrafficConflictError: One of its versions, or the model, cannot take part as it stands.
     """
     model = lock_model(session, name)
-    _check(session, model, plan)
+    check_plan(model, plan, _versions(session, model.id, [*plan.weights, *plan.shadows]))
     row = session.get(Traffic, model.id, populate_existing=True)
     before = None if row is None else plan_of(row)
     if row is not None and before == plan and row.champion_id == model.champion_id:
@@ -241,56 +241,6 @@ def describe(plan: TrafficPlan) -> str:
     shares = ", ".join(f"{number}={weight:g}" for number, weight in sorted(plan.weights.items()))
     words = f"{plan.policy} {shares}".strip() if plan.policy is not TrafficPolicy.NONE else "the champion answers"
     return f"{words}; shadows {', '.join(map(str, plan.shadows))}" if plan.shadows else words
-
-
-def _check(session: Session, model: Model, plan: TrafficPlan) -> None:
-    if model.champion is None:
-        raise TrafficConflictError(f"model {model.name!r} has no champion to compare with; promote a version first")
-    if model.kind in CHANGING_KINDS:
-        raise TrafficConflictError(
-            f"a {model.kind} model keeps its index for its champion alone; compare its versions by a backtest"
-        )
-    _check_shares(model, plan)
-    _check_shadows(model, plan)
-    known = {version.number: version for version in _versions(session, model.id, [*plan.weights, *plan.shadows])}
-    for number in (*plan.weights, *plan.shadows):
-        field = "weights" if number in plan.weights else "shadows"
-        if number not in known:
-            raise TrafficError(
-                field, f"model {model.name!r} has no version {number}; GET /v1/models/{model.name}/versions lists them"
-            )
-        if not may_answer(known[number]):
-            state = "failed" if known[number].failed_at is not None else "is archived"
-            raise TrafficConflictError(f"version {number} of {model.name!r} {state}; take one that may answer")
-
-
-def _check_shares(model: Model, plan: TrafficPlan) -> None:
-    if plan.policy is TrafficPolicy.NONE:
-        if plan.weights:
-            raise TrafficError("weights", "the policy `none` shares nothing; leave `weights` out, or ask for `fixed`")
-        return
-    for number, weight in plan.weights.items():
-        if not is_share(weight):
-            raise TrafficError("weights", f"the share of version {number} is {weight:g}; shares are 0 or more")
-    if sum(plan.weights.values()) <= 0.0:
-        raise TrafficError("weights", "the shares sum up to nothing; give at least one version more than 0")
-    champion = model.champion
-    if champion is not None and not plan.weights.get(champion.number):
-        raise TrafficError(
-            "weights",
-            f"the champion, version {champion.number}, has no share; it is what the others are compared with. "
-            "Promote another version to let that answer everything",
-        )
-
-
-def _check_shadows(model: Model, plan: TrafficPlan) -> None:
-    if len(set(plan.shadows)) != len(plan.shadows):
-        raise TrafficError("shadows", "the same version is named twice")
-    both = sorted(set(plan.shadows) & set(plan.weights))
-    if both:
-        raise TrafficError("shadows", f"version {both[0]} has a share of the answers; a shadow never answers")
-    if model.champion is not None and model.champion.number in plan.shadows:
-        raise TrafficError("shadows", f"version {model.champion.number} is the champion; a shadow never answers")
 
 
 def _write(row: Traffic, plan: TrafficPlan) -> None:

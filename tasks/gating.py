@@ -19,6 +19,7 @@ from schemas.enums import GateOutcome, GatePolicy
 from schemas.gate_settings import GateSettings
 from schemas.model_settings import ModelSettings
 from schemas.names import TaskName
+from store.backtests import METRICS
 from store.database import open_session
 from store.errors import ObjectMissingError
 from store.evidence import LabelledInput, held_out, recent_unseen
@@ -197,6 +198,9 @@ def _lay_out(database: Database, objects: ObjectStore, match: _Match, folder: Pa
 def _find_evidence(database: Database, match: _Match) -> dict[str, list[LabelledInput]]:
     """Recent feedback; and where the model has no fixed set of its own, the feedback that is kept from trainings."""
     assert match.champion is not None, "a candidate is compared with a champion"
+    if match.kind not in METRICS:
+        # Their answers are not right or wrong by a label alone.
+        return {}
     wanted: dict[str, Any] = {
         "model_id": match.candidate.model_id,
         "version_ids": (match.candidate.id, match.champion.id),

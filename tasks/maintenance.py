@@ -11,7 +11,10 @@ from sqlalchemy import Engine as Database
 from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
 from store import ledger, training_ledger
+from store.comparison import forget_minutes
 from store.database import open_session
+from store.drift_checks import check_champions
+from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
@@ -20,6 +23,7 @@ from store.stats import summarize_finished
 from tasks.backtesting import advance_backtests
 from tasks.doorbell import Doorbell
 from tasks.reindexing import refresh_champions
+from tasks.traffic import TrafficKeeper
 
 log = structlog.get_logger()
 
@@ -51,6 +55,7 @@ class Maintenance:
         self._replies = replies
         self._doorbell = doorbell
         self._retention = retention
+        self._traffic = TrafficKeeper(database)
 
     def reap_leases(self) -> None:
         """Take back what dead or hung workers hold, and ring for it."""
@@ -94,6 +99,10 @@ class Maintenance:
         with self._database.begin() as connection:
             summarize_finished(connection)
 
+    def check_drift(self) -> None:
+        """Compare what champions answer with what they answered at first."""
+        check_champions(self._database)
+
     def advance_backtests(self) -> None:
         """Settle what backtests were answered and replay more, a group a second."""
         if advance_backtests(self._database):
@@ -106,12 +115,19 @@ class Maintenance:
         for model, version in waiting:
             self._doorbell.request_judgement(JudgeVersion(model=model, version=version))
 
+    def keep_traffic(self) -> None:
+        """Let splits learn, and stop those in which a version is clearly worse."""
+        self._traffic.keep()
+
     def maintain_partitions(self) -> None:
-        """Make partitions ahead and drop those past their retention."""
+        """Make partitions ahead and drop those past their retention, and what was summed up of their traffic."""
         with self._database.begin() as connection:
             made = ensure_partitions(connection)
             dropped = drop_expired_partitions(connection, retention=self._retention)
-        log.info("partitions_maintained", made=made, dropped=dropped)
+            forget_minutes(connection, older_than=self._retention)
+        with self._database.begin() as connection:
+            feedback = drop_expired_feedback(connection)
+        log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""
@@ -129,14 +145,16 @@ class Maintenance:
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
+    app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)
-    # Four jobs a second would push the predictions off Flower's page.
+    # Six jobs a second would push the predictions off Flower's page.
     app.task(name=TaskName.ADVANCE_BACKTESTS, shared=False, send_events=False)(maintenance.advance_backtests)
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
     app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)
+    app.task(name=TaskName.KEEP_TRAFFIC, shared=False, send_events=False)(maintenance.keep_traffic)
     app.task(name=TaskName.SUMMARIZE_FINISHED, shared=False, send_events=False)(maintenance.summarize_finished)
 
 

@@ -3,9 +3,11 @@
 from schemas.enums import WorkerRole
 from schemas.names import QueueName
 from store.database import create_database
+from store.drift import newest_alarm
+from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
-from tasks import retraining
+from tasks import forgetting, retraining
 from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell
@@ -26,7 +28,8 @@ def run(settings: Settings, device: str) -> None:
     )
     app = create_celery(settings)
     register(app, maintenance)
-    retraining.register(app, Retraining(database, Doorbell(settings.redis_url)))
+    forgetting.register(app, forgetting.Forgetting(database, ObjectStore(settings.object_url)))
+    retraining.register(app, Retraining(database, Doorbell(settings.redis_url), newest_alarm))
     life = WorkerLife(
         database,
         name=node,

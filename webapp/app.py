@@ -17,6 +17,7 @@ from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
 from webapp.views import (
     backtests,
+    drift,
     feedback,
     health,
     indexed_items,
@@ -26,6 +27,7 @@ from webapp.views import (
     predictions,
     promotions,
     status,
+    traffic,
     trainings,
 )
 
@@ -40,8 +42,10 @@ BLUEPRINTS = (
     items.blp,
     indexed_items.blp,
     models.blp,
+    drift.blp,
     trainings.blp,
     backtests.blp,
+    traffic.blp,
     promotions.blp,
     status.blp,
     health.blp,

@@ -35,12 +35,12 @@ class ForbiddenAddressError(WebError):
     """Raised when a page that is open on loopback only is asked from elsewhere."""
 
 
-class BadLineError(WebError):
-    """Raised when a line of a bulk file is not what its format asks; it is reported by its number."""
-
-
 class MalformedBodyError(WebError):
     """Raised when a body is not what its content type says."""
+
+
+class BadLineError(MalformedBodyError):
+    """Raised when a line of a file is not what its format asks; the others are read, and it is told by its number."""
 
 
 class UnsupportedMediaError(WebError):
@@ -112,7 +112,6 @@ KINDS: dict[type[Exception], Kind] = {
     store.NoEarlierChampionError: Kind(409, "no-earlier-champion", "Conflict"),
     store.KindMismatchError: Kind(409, "kind-mismatch", "Conflict"),
     NoIndexError: Kind(409, "no-index", "Conflict"),
-    BadLineError: Kind(400, "bad-line", "Bad Request"),
     MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
@@ -120,8 +119,11 @@ KINDS: dict[type[Exception], Kind] = {
     store.NoTrainingDataError: Kind(422, "no-training-data", "Unprocessable Content"),
     store.TrainingOptionError: Kind(422, "invalid-training", "Unprocessable Content"),
     store.NoFeedbackError: Kind(422, "no-feedback", "Unprocessable Content"),
+    store.BacktestKindError: Kind(422, "no-backtest", "Unprocessable Content"),
     store.SameVersionError: Kind(422, "same-version", "Unprocessable Content"),
     store.InvalidLabelError: Kind(422, "invalid-label", "Unprocessable Content"),
+    store.TrafficConflictError: Kind(409, "traffic-conflict", "Conflict"),
+    store.TrafficError: Kind(422, "invalid-traffic", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),
     store.ObjectsUnavailableError: Kind(
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"

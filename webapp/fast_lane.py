@@ -19,7 +19,7 @@ from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
 
 from schemas.enums import Scope
-from schemas.predictions import PredictionHeadersSchema, PredictionQueryArgsSchema
+from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
 from webapp.auth import authenticate, read_key
 from webapp.headers import SECURITY_HEADERS
 from webapp.metrics import REQUESTS
@@ -37,6 +37,9 @@ ENDPOINT = "predictions.PredictionCreateViews"
 
 QUERY = PredictionQueryArgsSchema(unknown=EXCLUDE)
 HEADERS = PredictionHeadersSchema()
+
+#: As WSGI hands it over.
+STICKY_VARIABLE = f"HTTP_{STICKY_HEADER.upper().replace('-', '_')}"
 
 RESPONSE_HEADERS = [("Content-Type", "application/json"), *SECURITY_HEADERS.items()]
 
@@ -120,7 +123,11 @@ class FastLane:
         return _load(QUERY, dict(pairs))
 
     def _read_headers(self, environ: "WSGIEnvironment") -> dict[str, Any]:
-        given = {"Prefer": environ.get("HTTP_PREFER"), "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY")}
+        given = {
+            "Prefer": environ.get("HTTP_PREFER"),
+            "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY"),
+            STICKY_HEADER: environ.get(STICKY_VARIABLE),
+        }
         present = {name: value for name, value in given.items() if value is not None}
         return _load(HEADERS, present) if present else dict(self._no_headers)
 

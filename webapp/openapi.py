@@ -52,6 +52,7 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of a model.", "example": "fashion"},
     "version": {"description": "Number of one of its versions.", "example": 1},
     "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
+    "backtest_id": {"description": "Id of a backtest.", "example": 7},
     "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},

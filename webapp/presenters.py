@@ -33,6 +33,8 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
         **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
         "device": row.device,
+        "assignment_probability": row.assignment_probability,
+        "shadow_of": row.shadow_of,
         "feedback": None if row.feedback is None else from_feedback(row.feedback),
     }
 
@@ -75,6 +77,9 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
             event.compute_ms,
         ),
         "device": event.device,
+        "assignment_probability": submission.assignment_probability,
+        "shadow_of": None,
+        "feedback": None,
     }
 
 

@@ -292,6 +292,12 @@ NO_FEEDBACK = Problem(
     detail="model 'fashion' has no feedback in this span of time; send some with PUT /v1/predictions/{id}/feedback, "
     "or leave `since` and `until` out",
 )
+BACKTEST_KIND = Problem(
+    name="BacktestKind",
+    error=store.BacktestKindError,
+    detail="answers of a similarity model are not right or wrong by a label alone; backtests are for classification "
+    "and regression",
+)
 SAME_VERSION = Problem(
     name="SameVersion",
     error=store.SameVersionError,
@@ -323,6 +329,26 @@ INVALID_WEIGHTS = Problem(
     error=errors.InvalidInputError,
     detail="The weights are of another architecture: missing head.weight, unknown fc.weight. Check the model's arch.",
     field="weights",
+)
+INVALID_TRAFFIC = Problem(
+    name="InvalidTraffic",
+    error=store.TrafficError,
+    detail="the shares of 'fashion' sum up to nothing; give its champion and another version more than 0",
+    field="weights",
+)
+TRAFFIC_CONFLICT = Problem(
+    name="TrafficConflict",
+    error=store.TrafficConflictError,
+    detail="version 4 of 'fashion' is archived; take one that may answer",
+)
+INVALID_SPLIT = Problem(
+    name="InvalidSplit",
+    error=UnprocessableEntity,
+    detail="policy: Must be one of: none, fixed, learned.",
+    field="policy",
+)
+INVALID_SINCE = Problem(
+    name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
 )
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")

@@ -30,6 +30,7 @@ from webapp.presenters import from_event
 from webapp.responses import prediction_response
 from webapp.services import Services
 from webapp.tickets import Ticket, Waiter
+from webapp.traffic import choose, request_point
 
 # A commit that takes longer than this means that Postgres hangs.
 ACCEPT_TIMEOUT_S = 5.0
@@ -100,9 +101,13 @@ def ask(
     if (query["catalog"] is None) != (query["external_id"] is None):
         missing = "catalog" if query["catalog"] is None else "external_id"
         raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
-    version = services.models.resolve(model, query["version"])
+    route = services.models.route(model, query["version"])
+    version, split, probability = route.version, route.split, None
+    if split is not None and split.arms:
+        arm = choose(split, request_point(split, caller, query, headers))
+        version, probability = arm.version, arm.probability
     given = read_input(request, version, services.settings.max_pixels)
-    submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
+    submission = _submission(services, caller, version, given, query, headers["idempotency_key"], probability)
     ticket = Ticket(submission, version, wait_s=wait_s)
     ticket.payload = given.value if given.data is None else given.data
     remembered = version.settings.cache
@@ -110,6 +115,8 @@ def ask(
         _run(services, ticket)
     else:
         services.cache.run(ticket, given.sha256, remembered, partial(_run, services))
+    if split is not None:
+        services.shadows.cast(ticket, split.shadows)
     return ticket
 
 
@@ -204,6 +211,7 @@ def _submission(
     given: Input,
     query: dict[str, Any],
     idempotency_key: str | None,
+    assignment_probability: float | None = None,
 ) -> Submission:
     stored = None if given.data is None else services.objects.put(given.data)
     return Submission(
@@ -221,6 +229,7 @@ def _submission(
         deadline_ms=query["deadline_ms"],
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
+        assignment_probability=assignment_probability,
     )
 
 

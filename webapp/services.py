@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from flask import current_app
@@ -20,6 +20,7 @@ from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
@@ -27,6 +28,7 @@ from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.memo import Memo
 from webapp.replies import ReplyListener
+from webapp.shadows import Shadows
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -66,6 +68,7 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer)
+        self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
         self._training_bell = Doorbell(settings.redis_url)
         self._training_lock = threading.Lock()
@@ -75,9 +78,10 @@ class Services:
             self.channel,
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
+            on_forgotten=self.cache.forget,
         )
         self.keys = KeyCache(self.database)
-        self.cache = ResultCache()
+        self.shadows = Shadows(self.dispatcher)
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
@@ -93,6 +97,7 @@ class Services:
         self.directory.start()
         self.listener.start()
         self.dispatcher.start()
+        self.shadows.start()
         return self
 
 
@@ -116,6 +121,14 @@ class KeyCache:
             return verify_key(session, key)
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The version that answers, unless the model's traffic is split; a version that was asked for is never split."""
+
+    version: ServedVersion
+    split: Split | None
+
+
 class ModelCache:
     """Which version answers, remembered for a second.
 
@@ -132,6 +145,10 @@ class ModelCache:
         self._waiting_since: dict[str, float] = {}
         self._memo = Memo(self._read, MODEL_CACHE_S)
 
+    def route(self, name: str, number: int | None) -> Route:
+        """Return the asked version, or the champion and how the model's traffic is split; raises as `resolve`."""
+        return self._memo.get((name, number))
+
     def resolve(self, name: str, number: int | None) -> ServedVersion:
         """Return the version that answers: the asked one, or the champion.
 
@@ -139,13 +156,16 @@ class ModelCache:
             UnknownModelError: There is no such model, or it has no champion yet.
             UnknownVersionError: The model has no such version.
         """
-        return self._memo.get((name, number))
+        return self.route(name, number).version
 
-    def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
+    def _read(self, asked: tuple[str, int | None]) -> Route:
         name, number = asked
         with open_session(self._database) as session:
             found = resolve(session, name, number)
-        return found if number is not None or self._is_ready is None else self._await(found, self._is_ready)
+            split = read_split(session, found) if number is None else None
+        if number is None and self._is_ready is not None:
+            found = self._await(found, self._is_ready)
+        return Route(found, split)
 
     def _await(self, champion: ServedVersion, is_ready: Callable[[ServedVersion], bool]) -> ServedVersion:
         name = champion.model

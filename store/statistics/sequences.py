@@ -67,18 +67,17 @@ class Proportion:
 
     def log_evidence(self, truth: float) -> float:
         """Return the logarithm of the evidence against a true share."""
-        mixture = log_beta(PRIOR + self.hits, PRIOR + self.trials - self.hits) - log_beta(PRIOR, PRIOR)
-        return mixture - _times_log(self.hits, truth) - _times_log(self.trials - self.hits, 1.0 - truth)
+        return self._mixture() + self._surprise(truth)
 
     def interval(self, alpha: float) -> Interval:
         """Return the share's interval, which holds at all times at once but with probability alpha."""
-        limit = -math.log(alpha)
         seen = self.value
         if seen is None:
             return Interval(0.0, 1.0)
+        limit = -math.log(alpha) - self._mixture()
         return Interval(
-            _boundary(lambda truth: self.log_evidence(truth) < limit, seen, 0.0),
-            _boundary(lambda truth: self.log_evidence(truth) < limit, seen, 1.0),
+            _boundary(lambda truth: self._surprise(truth) < limit, seen, 0.0),
+            _boundary(lambda truth: self._surprise(truth) < limit, seen, 1.0),
         )
 
     def log_evidence_of_difference(self, other: Self) -> float:
@@ -88,19 +87,43 @@ class Proportion:
 
     def minus(self, other: Self, alpha: float) -> Interval:
         """Return the interval of this share minus another."""
-        limit = -math.log(alpha)
         mine, theirs = self.value, other.value
         if mine is None or theirs is None:
             return Interval(-1.0, 1.0)
+        limit = -math.log(alpha) - self._mixture() - other._mixture()
 
         def is_possible(difference: float) -> bool:
-            def evidence(truth: float) -> float:
-                return other.log_evidence(truth) + self.log_evidence(truth + difference)
-
-            return _minimum(evidence, max(0.0, -difference), min(1.0, 1.0 - difference)) < limit
+            return self._least_surprise(other, difference) < limit
 
         seen = mine - theirs
         return Interval(_boundary(is_possible, seen, -1.0), _boundary(is_possible, seen, 1.0))
+
+    def is_more_by(self, other: Self, margin: float, alpha: float) -> bool:
+        """Whether the interval of this share minus another lies above a margin; found at a fraction of its cost."""
+        mine, theirs = self.value, other.value
+        if mine is None or theirs is None or mine - theirs <= margin:
+            return False
+        limit = -math.log(alpha) - self._mixture() - other._mixture()
+        return margin < -1.0 or self._least_surprise(other, margin) >= limit
+
+    def _mixture(self) -> float:
+        """Logarithm of how likely the hits are under the mixture of all shares."""
+        return log_beta(PRIOR + self.hits, PRIOR + self.trials - self.hits) - log_beta(PRIOR, PRIOR)
+
+    def _surprise(self, truth: float) -> float:
+        """Negative logarithm of how likely the hits are under a true share."""
+        return -_times_log(self.hits, truth) - _times_log(self.trials - self.hits, 1.0 - truth)
+
+    def _least_surprise(self, other: Self, difference: float) -> float:
+        """Return the least surprise over all pairs of true shares that differ by so much."""
+        return _minimum(
+            lambda truth: other._surprise(truth) + self._surprise(min(1.0, max(0.0, truth + difference))),
+            max(0.0, -difference),
+            min(1.0, 1.0 - difference),
+        )
+
+
+EMPTY = Proportion(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +179,10 @@ class Mean:
         limit = self._penalty() + other._penalty() - math.log(alpha)
         half = math.sqrt(2.0 * limit * (self._width() + other._width()))
         return Interval(mine - theirs - half, mine - theirs + half)
+
+    def is_more_by(self, other: Self, margin: float, alpha: float) -> bool:
+        """Whether the interval of this mean minus another lies above a margin."""
+        return self.minus(other, alpha).lower > margin
 
     def _is_known(self) -> bool:
         return self.trials >= LEAST_MEASURED and self.variance > 0.0

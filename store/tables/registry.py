@@ -5,9 +5,11 @@ from store.tables.api_key import ApiKey
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
+from store.tables.drift import DriftAlarm, DriftMonitor
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
+from store.tables.forgotten_object import ForgottenObject
 from store.tables.gate_verdict import GateVerdict
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
@@ -30,11 +32,14 @@ __all__ = [
     "BacktestItem",
     "BatchCeiling",
     "Decision",
+    "DriftAlarm",
+    "DriftMonitor",
     "Embedding",
     "Feedback",
     "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
+    "ForgottenObject",
     "GateVerdict",
     "IdempotencyKey",
     "IndexedItem",

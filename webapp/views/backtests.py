@@ -7,7 +7,7 @@ from flask.views import MethodView
 from sqlalchemy.orm import Session
 
 from schemas import backtests as schemas
-from schemas.enums import Scope
+from schemas.enums import BacktestStatus, Scope
 from store import backtests
 from store.backtests import Span
 from store.database import open_session
@@ -18,6 +18,7 @@ from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.presenters import present_gain
 from webapp.problems import (
+    BACKTEST_KIND,
     BACKTEST_STATE,
     INVALID_BACKTEST,
     INVALID_PAGE,
@@ -68,7 +69,9 @@ class BacktestViews(MethodView):
             data = [_present(session, each) for each in found]
         return {"data": data, "next_cursor": str(found[-1].id) if len(found) == limit else None}
 
-    @problems(MALFORMED_REQUEST, UNKNOWN_MODEL, UNKNOWN_VERSION, INVALID_BACKTEST, NO_FEEDBACK, SAME_VERSION)
+    @problems(
+        MALFORMED_REQUEST, UNKNOWN_MODEL, UNKNOWN_VERSION, INVALID_BACKTEST, NO_FEEDBACK, SAME_VERSION, BACKTEST_KIND
+    )
     @blp.doc(operationId="create_backtest")
     @require(Scope.TRAIN)
     @blp.arguments(schemas.BacktestRequestSchema, example=schemas.REQUEST_EXAMPLE)
@@ -174,7 +177,7 @@ def _present(session: Session, backtest: Backtest) -> dict[str, Any]:
         "model": model,
         "version": version,
         "baseline": baseline,
-        "status": backtest.status,
+        "status": BacktestStatus(backtest.status),
         "progress": {
             "requests": backtest.requests,
             "compared": report.compared,

@@ -166,7 +166,7 @@ def test_good_lines_are_stored_and_bad_ones_named(api: Api) -> None:
 
     assert (body["rows"], body["created"], body["refused"]) == (4, 1, 3)
     assert [(each["line"], each["type"]) for each in body["errors"]] == [
-        (1, "bad-line"),
+        (1, "malformed-body"),
         (2, "unknown-prediction"),
         (5, "invalid-label"),
     ]

@@ -14,18 +14,24 @@ MASKS = {"labels": ["background", "Bag", "Coat"]}
 NEAREST = {"catalog": "shop", "external_id": "42", "distance": 0.1}
 
 JUDGED: list[tuple[str, dict[str, Any], Any, Any, Judgement]] = [
-    ("classification", CLASSES, "Coat", "Coat", Judgement("Coat", True)),
-    ("classification", CLASSES, "Coat", "Bag", Judgement("Coat", False)),
-    ("a kind of one's own", CLASSES, "Bag", "Bag", Judgement("Bag", True)),
+    ("classification", CLASSES, "Coat", "Coat", Judgement("Coat", is_correct=True)),
+    ("classification", CLASSES, "Coat", "Bag", Judgement("Coat", is_correct=False)),
+    ("a kind of one's own", CLASSES, "Bag", "Bag", Judgement("Bag", is_correct=True)),
     ("regression", PRICE, 100, 80.0, Judgement(100.0, None, 20.0)),
     ("regression", {}, -5.5, -5.0, Judgement(-5.5, None, 0.5)),
-    ("similarity", {}, "shop/42", NEAREST, Judgement("shop/42", True)),
-    ("similarity", {}, "market/42", NEAREST, Judgement("market/42", False)),
-    ("similarity", {}, "shop/42", None, Judgement("shop/42", False)),
-    ("similarity", {}, False, NEAREST, Judgement(False, False)),
-    ("segmentation", MASKS, ["Coat", "Bag"], [{"label": "Bag"}, {"label": "Coat"}], Judgement(["Bag", "Coat"], True)),
-    ("segmentation", MASKS, ["Bag", "Bag"], [], Judgement(["Bag"], False)),
-    ("segmentation", MASKS, [], [], Judgement([], True)),
+    ("similarity", {}, "shop/42", NEAREST, Judgement("shop/42", is_correct=True)),
+    ("similarity", {}, "market/42", NEAREST, Judgement("market/42", is_correct=False)),
+    ("similarity", {}, "shop/42", None, Judgement("shop/42", is_correct=False)),
+    ("similarity", {}, False, NEAREST, Judgement(label=False, is_correct=False)),
+    (
+        "segmentation",
+        MASKS,
+        ["Coat", "Bag"],
+        [{"label": "Bag"}, {"label": "Coat"}],
+        Judgement(["Bag", "Coat"], is_correct=True),
+    ),
+    ("segmentation", MASKS, ["Bag", "Bag"], [], Judgement(["Bag"], is_correct=False)),
+    ("segmentation", MASKS, [], [], Judgement([], is_correct=True)),
 ]
 
 

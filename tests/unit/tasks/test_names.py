@@ -15,8 +15,9 @@ from sqlalchemy import Engine
 import celeryconfig
 from schemas.messages import JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
+from store.objects import ObjectStore
 from store.settings import Settings
-from tasks import gating, inference, maintenance, retraining, training
+from tasks import forgetting, gating, inference, maintenance, retraining, training
 from tasks.app import create_celery
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
@@ -45,9 +46,11 @@ def app(settings: Settings) -> Celery:
     jobs = Maintenance(database, create_autospec(redis.Redis, instance=True, spec_set=True), doorbell, timedelta(90))
     inference.register(app, create_autospec(Drainer, instance=True, spec_set=True), doorbell, "inference-cpu-0")
     maintenance.register(app, jobs)
+    objects = create_autospec(ObjectStore, instance=True, spec_set=True)
+    forgetting.register(app, forgetting.Forgetting(database, objects))
     training.register(app, create_autospec(TrainingRunner, instance=True, spec_set=True))
     retraining.register(app, Retraining(database, doorbell))
-    gating.register(app, database, create_autospec(ObjectStore, instance=True, spec_set=True))
+    gating.register(app, database, objects)
     return app
 
 
