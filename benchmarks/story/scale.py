@@ -20,6 +20,7 @@ class Scale:
         corrupted: Wrong labels for the bad candidate.
         chunk: Photos between two looks at what happens.
         drift_samples: Answers that drift compares.
+        drift_checks: Checks in a row that must find it, a quarter of a minute apart.
         rise: What the accuracy must rise to; None: above that of version 1.
     """
 
@@ -35,6 +36,7 @@ class Scale:
     corrupted: int
     chunk: int
     drift_samples: int
+    drift_checks: int
     rise: float | None
 
 
@@ -51,6 +53,7 @@ FULL = Scale(
     corrupted=3_000,
     chunk=500,
     drift_samples=1_000,
+    drift_checks=2,
     rise=0.89,
 )
 
@@ -67,5 +70,6 @@ SMALL = Scale(
     corrupted=400,
     chunk=200,
     drift_samples=200,
+    drift_checks=1,
     rise=None,
 )

@@ -195,7 +195,7 @@ class Story:
                 # Both are timed on processors that answer photos meanwhile.
                 "max_latency_ratio": 3.0,
             },
-            "drift": {"reference": samples, "window": samples},
+            "drift": {"reference": samples, "window": samples, "checks": self._scale.drift_checks},
         }
         self._api.configure(settings | ({} if retraining is None else {"retraining": dict(retraining)}))
 
