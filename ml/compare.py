@@ -27,6 +27,9 @@ RESULT_NAME = "result.json"
 
 SIDES = ("candidate", "champion")
 
+THREADS = 1
+"""Inside one operation on a CPU."""
+
 ROUNDS = 15
 """Turns that each version takes while its speed is measured; the first two warm up."""
 WARM_UP_ROUNDS = 2
@@ -118,6 +121,8 @@ def _time_both(predictors: Mapping[str, Predictor], payloads: Sequence[Payload])
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(folder: Path) -> None:
     """Compare the two versions that FOLDER holds and write the result there."""
+    # As workers on a CPU compute, and because inference on the same machine has the right of way.
+    torch.set_num_threads(THREADS)
     # What a plugin lacks, the version that needs it says when it is built.
     load_plugins(json.loads((folder / TASK_NAME).read_text(encoding="utf-8"))["plugins"])
     (folder / RESULT_NAME).write_text(json.dumps(compare(folder)), encoding="utf-8")

@@ -21,9 +21,10 @@ from store.partitions import CLOCK_SLACK, least_id
 from store.statistics.sequences import EMPTY, Estimate, Mean, Proportion
 from store.statistics.verdicts import Judged, SampleRatio, check_sample_ratio
 from store.stats import BUCKET_RATIO
+from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.traffic import Traffic
-from store.traffic import arm_versions, plan_of
+from store.traffic import arm_versions
 
 #: Without a split, a comparison goes back so far.
 DEFAULT_SPAN = timedelta(seconds=DAY_S)
@@ -134,10 +135,9 @@ def compare(session: Session, name: str, *, since: datetime | None = None) -> Co
     champion_id = model.champion_id if row is None or row.champion_id not in served else row.champion_id
     champion = None if champion_id is None else served.pop(champion_id, None)
     challengers = list(served.values())
-    plan = None if row is None else plan_of(row)
     return Comparison(
         model=name,
-        policy=TrafficPolicy.NONE if plan is None or not arms else plan.policy,
+        policy=_policy_now(model, row),
         since=start,
         champion=champion,
         challengers=challengers,
@@ -197,6 +197,13 @@ def _default_start(session: Session, row: Traffic | None) -> datetime:
         return row.started_at
     now: datetime = session.execute(select(func.now())).scalar_one()
     return now - DEFAULT_SPAN
+
+
+def _policy_now(model: Model, row: Traffic | None) -> TrafficPolicy:
+    """Return how traffic is split now; a split whose champion is none any more is over."""
+    if row is None or row.champion_id != model.champion_id:
+        return TrafficPolicy.NONE
+    return TrafficPolicy(row.policy)
 
 
 def _quality(row: Row[Any]) -> Estimate | None:

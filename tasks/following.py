@@ -13,6 +13,7 @@ from store.database import open_session
 from store.errors import ObjectsUnavailableError
 from store.models import get_version_by_id
 from store.switching import Wanted, ask_workers, list_wanted, settle
+from tasks.errors import ModelUnavailableError
 from tasks.loader import ModelLoader
 
 log = structlog.get_logger()
@@ -107,13 +108,20 @@ class VersionFollower:
         except (SQLAlchemyError, ObjectsUnavailableError, NoRoomError) as error:
             log.warning("version_not_loaded_yet", version=wanted.key, error=str(error))
             self._rests_until[wanted.version_id] = time.monotonic() + REST_S
+        except ModelUnavailableError as error:
+            log.error("version_refused", version=wanted.key, error=str(error))  # noqa: TRY400 - the reason is in it
+            self._refuse(wanted, str(error))
+            return
         except Exception as error:
             # Whatever it was, it would be the same with the first request.
             log.exception("version_refused", version=wanted.key)
-            self._refused.add(wanted.version_id)
-            self._note(wanted.key, str(error) or type(error).__name__)
+            self._refuse(wanted, f"{type(error).__name__}: {error}")
             return
         self._forget(wanted.key)
+
+    def _refuse(self, wanted: Wanted, reason: str) -> None:
+        self._refused.add(wanted.version_id)
+        self._note(wanted.key, reason)
 
     def _note(self, key: str, failure: str | None) -> None:
         self._loader.load_failures = {**self._loader.load_failures, key: failure}

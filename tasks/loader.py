@@ -237,7 +237,11 @@ class ModelLoader:
     def _load(self, version: ServedVersion, *, evict: bool, tune_s: float) -> None:
         try:
             spec, weights = self._read(version)
-            known = self._tuner.find(version, spec) or self._measure(version, spec, weights, tune_s)
+            known = (
+                self._tuner.find(version, spec)
+                or self._measure(version, spec, weights, tune_s)
+                or self._tuner.borrow(version, spec)
+            )
             began_at = time.monotonic()
             self._engine_load(version, spec, weights, known, evict=evict)
         except NoRoomError:

@@ -1,4 +1,4 @@
-"""From a comparison to what `schemas.comparisons` dumps."""
+"""From a split and a comparison to what `schemas` dumps, for the API and for the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from store.comparison import Comparison, Served, Shadowed
 from store.statistics.sequences import Estimate, Interval, Proportion
 from store.statistics.verdicts import ALPHA, Judged, SampleRatio, finite
+from store.traffic import TrafficState
 
 QUALITY_NAMES = {True: "accuracy", False: "mean_error"}
 
 
 def present_comparison(found: Comparison) -> dict[str, Any]:
-    """Present a comparison; also what the command line prints for programs."""
+    """Present a comparison."""
     everyone = ([] if found.champion is None else [found.champion]) + list(found.challengers)
     number = None if found.champion is None else found.champion.number
     return {
@@ -24,6 +25,23 @@ def present_comparison(found: Comparison) -> dict[str, Any]:
         "sample_ratio": _sample_ratio(found.sample_ratio),
         "shadows": [_shadow(each) for each in found.shadows],
         "alpha": ALPHA,
+    }
+
+
+def present_traffic(state: TrafficState) -> dict[str, Any]:
+    """Present a split."""
+    return {
+        "model": state.model,
+        "champion": state.champion,
+        **state.plan.dump(),
+        "policy": state.plan.policy,
+        "sticky": state.plan.sticky,
+        "arms": [
+            {"version": number, "probability": probability, "posterior": posterior}
+            for number, probability, posterior in state.arms
+        ],
+        "started_at": state.started_at,
+        "updated_at": state.updated_at,
     }
 
 

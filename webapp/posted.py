@@ -138,7 +138,7 @@ def _numbers(name: str, values: Sequence[Any], width: int | None) -> "array[floa
     if NUMBERS.issuperset(map(type, values)):
         # A whole number beyond all floats ends it early.
         with suppress(OverflowError):
-            found.extend(values)
+            found.fromlist(list(values))
     if len(found) == len(values) and all(map(math.isfinite, found)):
         return found
     bad = next(index for index, value in enumerate(values) if not _is_number(value))

@@ -14,7 +14,7 @@ from store.statistics.sequences import Mean, Proportion
 from store.statistics.special import beta_cdf, log_beta, normal_cdf
 
 # A density is summed up over so many points, this many standard deviations around its mean.
-POINTS = 400
+POINTS = 120
 REACH = 9.0
 
 
@@ -97,7 +97,9 @@ def choice_probabilities(posteriors: Sequence[Posterior], floor: float) -> list[
         floor: Least probability of each; at most 1 by their number. It keeps the rows usable for estimates of what
             another choice would have brought, and finds out when a version that was worse gets better.
     """
-    best = [_probability_best(index, posteriors) for index in range(len(posteriors))]
+    best = [_probability_best(index, posteriors) for index in range(len(posteriors) - 1)]
+    # One of them is: what is left is the last one's.
+    best.append(max(0.0, 1.0 - sum(best)))
     total = sum(best)
     room = 1.0 - floor * len(best)
     return [floor + room * each / total for each in best]

@@ -10,10 +10,10 @@ from schemas.enums import Scope
 from schemas.traffic import TrafficPlan
 from store.comparison import compare
 from store.database import open_session
-from store.traffic import TrafficState, clear_traffic, read_traffic, set_traffic
+from store.traffic import clear_traffic, read_traffic, set_traffic
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
-from webapp.comparisons import present_comparison
+from webapp.comparisons import present_comparison, present_traffic
 from webapp.problems import (
     INVALID_SINCE,
     INVALID_SPLIT,
@@ -96,20 +96,3 @@ class ComparisonViews(MethodView):
         """
         with open_session(services().database) as session:
             return present_comparison(compare(session, model, since=query["since"]))
-
-
-def present_traffic(state: TrafficState) -> dict[str, Any]:
-    """Present a split."""
-    return {
-        "model": state.model,
-        "champion": state.champion,
-        **state.plan.dump(),
-        "policy": state.plan.policy,
-        "sticky": state.plan.sticky,
-        "arms": [
-            {"version": number, "probability": probability, "posterior": posterior}
-            for number, probability, posterior in state.arms
-        ],
-        "started_at": state.started_at,
-        "updated_at": state.updated_at,
-    }

@@ -31,8 +31,8 @@ def model(session: Session) -> None:
         add_version(session, NAME, promoted=number == 1)
 
 
-def put(session: Session, plan: TrafficPlan = FIXED, **changes: Any) -> None:
-    set_traffic(session, **{"name": NAME, "plan": plan, "actor": "tests"} | changes)
+def put(session: Session, plan: TrafficPlan = FIXED, *, name: str = NAME, reason: str = "") -> None:
+    set_traffic(session, name=name, plan=plan, actor="tests", reason=reason)
 
 
 def split(session: Session) -> Split | None:
