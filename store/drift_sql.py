@@ -3,7 +3,7 @@
 from store.prepared import PreparedStatement
 
 #: Of an answer: what it says, and how sure or how much, by the kind of the model. A kind of the user's own is read as
-#: a classification is.
+#: a classification is, where it says the like.
 SAID = """
     CASE m.kind WHEN 'regression' THEN NULL WHEN 'similarity' THEN NULL
         WHEN 'segmentation' THEN coalesce(p.result -> 'classes' -> 0 ->> 'label', '')
@@ -11,7 +11,8 @@ SAID = """
     CAST(CASE m.kind WHEN 'regression' THEN p.result ->> 'value'
         WHEN 'similarity' THEN p.result -> 'items' -> 0 ->> 'distance'
         WHEN 'segmentation' THEN p.result -> 'classes' -> 0 ->> 'score'
-        ELSE p.result ->> 'score' END AS double precision) AS score
+        ELSE CASE WHEN jsonb_typeof(p.result -> 'score') = 'number' THEN p.result ->> 'score' END
+        END AS double precision) AS score
 """
 
 #: What somebody was answered: no photo of an index, no copy that a shadow version computed, no row of a backtest.

@@ -33,7 +33,7 @@ def feedback(var_dir: Path, file: Path, model: str, as_json: bool) -> None:
     content_type = content_type_of(file)
     counts: Counter[str] = Counter()
     errors: list[dict[str, Any]] = []
-    with ApiClient(var_dir) as client, Progress(console=console, transient=True, disable=as_json) as bar:
+    with ApiClient(var_dir) as client, _progress(as_json) as bar:
         task = bar.add_task("sending", total=_count_lines(file))
         for part in read_parts(file):
             answer = client.send_feedback(model, part.body, content_type)
@@ -47,6 +47,11 @@ def feedback(var_dir: Path, file: Path, model: str, as_json: bool) -> None:
         _print(report)
     if counts["refused"]:
         raise click.exceptions.Exit(1)
+
+
+def _progress(as_json: bool) -> Progress:
+    # Without a terminal it would still end with an empty line.
+    return Progress(console=console, transient=True, disable=as_json or not console.is_terminal)
 
 
 def _in_file(error: dict[str, Any], part: Part) -> dict[str, Any]:

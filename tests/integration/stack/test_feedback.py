@@ -10,16 +10,17 @@ from sqlalchemy import Engine as Database
 from store import ledger
 from store.database import open_session
 from store.feedback import get_feedback
-from tests.factories import TENANT, Rows, clean_rows, success
+from store.ledger import Answer
+from tests.factories import ANSWER, TENANT, Rows, clean_rows, submission
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 
 
 @pytest.fixture
 def answered(committed: Rows) -> str:
-    """The id of a prediction that was answered about an item."""
-    claim = committed.claim_one(catalog="shop", external_id="42")
-    ledger.complete(committed.connection, [success(claim)])
-    return str(claim.id)
+    """The id of a prediction that was answered about an item, stored with its answer so that no worker takes it."""
+    asked = submission(committed.version, catalog="shop", external_id="42")
+    ledger.record(committed.connection, [(asked, Answer(result=ANSWER, elapsed_ms=1.0))])
+    return str(asked.id)
 
 
 @pytest.fixture(autouse=True)

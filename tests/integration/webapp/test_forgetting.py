@@ -1,5 +1,6 @@
 """Forgetting an item over HTTP."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,11 +69,20 @@ def test_who_waits_for_an_answer_about_it_is_told(api_for: ApiFor, in_thread: In
     assert waiting.result(10).get_json()["status"] == "canceled"
 
 
-def test_no_answer_about_it_is_given_from_memory(api_for: ApiFor, database: Database) -> None:
-    api = api_for(*SCOPES)
+@pytest.fixture
+def _remembering(database: Database) -> Iterator[None]:
+    """The model remembers answers while the test runs."""
     with open_session(database) as session:
         settings = ModelSettings(cache=CacheSettings(ttl_s=600, max_bytes=MEBIBYTE))
         configure(session, name="xor", settings=settings)
+    yield
+    with open_session(database) as session:
+        configure(session, name="xor", settings=ModelSettings())
+
+
+@pytest.mark.usefixtures("_remembering")
+def test_no_answer_about_it_is_given_from_memory(api_for: ApiFor) -> None:
+    api = api_for(*SCOPES)
     # Web processes see it within a second.
     wait_until(lambda: api.predict_xor(query_string=ITEM).get_json()["cached"], 10)
 
