@@ -82,6 +82,13 @@ class IndexAction(StrEnum):
     """The item is there already, and this version has no embedding of its photo yet."""
 
 
+class Alias(StrEnum):
+    """A name that a model gives to one of its versions."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
 class DecisionAction(StrEnum):
     """What was decided about a model, as `decisions` keeps it."""
 

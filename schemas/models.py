@@ -13,6 +13,8 @@ EXAMPLE: dict[str, Any] = {
     "kind": "classification",
     "description": "Ten kinds of garment, from a photo.",
     "champion": 1,
+    "challenger": None,
+    "upcoming": None,
     "input": {
         "type": "image",
         "size": 28,
@@ -80,6 +82,9 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "model": "fashion",
     "version": 1,
     "source": "bundled",
+    "parent": None,
+    "training_id": None,
+    "aliases": ["champion"],
     "config": {
         "kind": "classification",
         "arch": "fashion-cnn",
@@ -92,7 +97,21 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "weights_bytes": 1_234_567,
     "metrics": {"test_items": 10_000, "test_accuracy": 0.9388},
     "tunings": [TUNING_EXAMPLE],
+    "archived_at": None,
+    "archive_reason": None,
+    "failed_at": None,
+    "failure": None,
     "created_at": "2026-11-20T12:00:00.000000+00:00",
+}
+
+UPLOADED_EXAMPLE: dict[str, Any] = {
+    **VERSION_EXAMPLE,
+    "version": 2,
+    "source": "uploaded",
+    "parent": 1,
+    "aliases": [],
+    "metrics": {},
+    "tunings": [],
 }
 
 
@@ -113,6 +132,19 @@ class ModelSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={"description": "Version that answers when a request names none; null when there is none yet."},
+    )
+    challenger = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Version that may become champion, kept loaded beside it; null when there is none."},
+    )
+    upcoming = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Version that was promoted and answers once the workers have loaded it; null most of the "
+            "time."
+        },
     )
     input = fields.Dict(
         keys=fields.String(),
@@ -228,11 +260,24 @@ class TuningSchema(AnswerSchema):
 
 
 class ModelVersionSchema(AnswerSchema):
-    """One set of weights with the configuration that reads them; never changes, but for its tunings."""
+    """One set of weights with the configuration that reads them; never changes, but for its state and tunings."""
 
     model = fields.String(required=True, metadata={"description": "Name of the model."})
     version = fields.Integer(required=True, metadata={"description": "Counts up from 1 within the model."})
-    source = fields.String(required=True, metadata={"description": "`bundled`, `imported` or `trained`."})
+    source = fields.String(required=True, metadata={"description": "`bundled`, `imported`, `uploaded` or `trained`."})
+    parent = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The version that it began with; null where it began with none."},
+    )
+    training_id = fields.UUID(
+        required=True, allow_none=True, metadata={"description": "The training that made it; null for another source."}
+    )
+    aliases = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Of `champion`, `challenger` and `upcoming`, those that it has."},
+    )
     config = fields.Dict(
         keys=fields.String(), required=True, metadata={"description": "How the weights are read and inputs prepared."}
     )
@@ -246,6 +291,16 @@ class ModelVersionSchema(AnswerSchema):
         required=True,
         metadata={"description": "How it runs fastest, by kind of device; empty until a worker has measured it."},
     )
+    archived_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "Since when it may not be promoted; null: it may."}
+    )
+    archive_reason = fields.String(required=True, allow_none=True, metadata={"description": "Why it may not."})
+    failed_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "When the workers found that it cannot be loaded; null: they did not."},
+    )
+    failure = fields.String(required=True, allow_none=True, metadata={"description": "What they said of it."})
     created_at = fields.AwareDateTime(required=True, metadata={"description": "When it was registered."})
 
 

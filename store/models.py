@@ -336,7 +336,9 @@ def get_version_by_id(session: Session, model_version_id: int) -> ModelVersion:
 
 def list_models(session: Session) -> Sequence[Model]:
     """List all models by name."""
-    return session.scalars(select(Model).options(joinedload(Model.champion)).order_by(Model.name)).all()
+    return session.scalars(
+        select(Model).options(*map(joinedload, (Model.champion, Model.challenger, Model.upcoming))).order_by(Model.name)
+    ).all()
 
 
 def list_champions(session: Session, kind: str) -> list[ServedVersion]:
@@ -354,6 +356,6 @@ def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
         UnknownModelError: There is no such model.
     """
     model = get_model(session, name)
-    options = joinedload(ModelVersion.model), selectinload(ModelVersion.tunings)
+    options = joinedload(ModelVersion.model), joinedload(ModelVersion.parent), selectinload(ModelVersion.tunings)
     statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(*options)
     return session.scalars(statement.order_by(ModelVersion.number.desc())).all()

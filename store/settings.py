@@ -24,6 +24,7 @@ class Settings:
         object_url: `file://` folder or `s3://` bucket for inputs and weights.
         var_dir: Folder for logs, keys and embedded servers.
         max_body_bytes: Largest accepted request body.
+        max_upload_bytes: Largest accepted upload of a model's weights.
         max_pixels: Largest accepted picture, width times height.
         device_memory_mb: Memory of a device in MiB for the weights of its models; None: a share of what it has.
         retention_days: Age at which partitions of predictions are dropped.
@@ -45,6 +46,7 @@ class Settings:
     object_url: str
     var_dir: Path
     max_body_bytes: int = 12 * MEBIBYTE
+    max_upload_bytes: int = 1024 * MEBIBYTE
     max_pixels: int = 25_000_000
     device_memory_mb: int | None = None
     retention_days: int = 90
@@ -80,6 +82,7 @@ class Settings:
                 object_url=env.str("OBJECT_URL", f"file://{var_dir / 'objects'}"),
                 var_dir=var_dir,
                 max_body_bytes=env.int("MAX_BODY_BYTES", cls.max_body_bytes),
+                max_upload_bytes=env.int("MAX_UPLOAD_BYTES", cls.max_upload_bytes),
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
                 device_memory_mb=_optional_mb(env.str("DEVICE_MEMORY_MB", "")),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),

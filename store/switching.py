@@ -2,8 +2,9 @@
 
 A promotion makes a version *upcoming*. Live workers load what is upcoming beside what they serve and say so with their
 heartbeat, or say why they cannot. When all of them have spoken, or one holds it and the others have had their time, the
-version becomes champion; when none can load it, it has failed, and the champion never changed. Whoever comes by settles
-it: each worker when it has loaded, and a beat job for when none does. docs/decisions/0008-promotion.md has the why.
+version becomes champion; when none can load it, or one dies of it, it has failed, and the champion never changed. The
+workers settle that among themselves: each looks while a promotion is under way. docs/decisions/0008-promotion.md says
+why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import any_, func, literal, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session
 
-from schemas.enums import DecisionAction, WorkerRole
+from schemas.enums import Alias, DecisionAction, WorkerRole
 from store.decisions import SYSTEM_ACTOR, record_decision
 from store.errors import VersionStateError
 from store.tables.decision import Decision
@@ -28,6 +29,9 @@ GRACE = timedelta(seconds=1)
 
 #: A version that no worker holds by then is given up. Long enough for gigabytes from a distant object store.
 GIVE_UP = timedelta(minutes=10)
+
+#: Ends of a worker's life that it did not choose.
+CRASHES = ("died", "lease_expired")
 
 #: What a failure says of each worker, at most so many.
 MOST_REASONS = 3
@@ -43,12 +47,25 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version that workers shall hold."""
+
+    version_id: int
+    key: str
+    """As workers name what they hold: `name/version`."""
+    upcoming: bool
+    """Whether it was promoted; else it is a challenger."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the live inference workers say of a version."""
 
     live: int
     holders: int
     refusals: Mapping[str, str]
+    crashes: Sequence[str] = ()
+    """Workers that died while they loaded it."""
 
     @property
     def all_hold(self) -> bool:
@@ -59,6 +76,17 @@ class Verdict:
     def all_spoke(self) -> bool:
         """Whether every worker holds it or cannot."""
         return self.holders + len(self.refusals) >= self.live
+
+    @property
+    def failed(self) -> bool:
+        """Whether nobody can load it."""
+        return not self.holders and (bool(self.crashes) or (self.live > 0 and self.all_spoke))
+
+    @property
+    def reason(self) -> str:
+        """Why not, for people."""
+        deaths = [f"{name} died while it loaded it" for name in self.crashes]
+        return "; ".join([*deaths, *dict.fromkeys(self.refusals.values())][:MOST_REASONS])
 
 
 def may_answer(version: ModelVersion) -> bool:
@@ -114,11 +142,13 @@ def earlier_champions(session: Session, model_id: int) -> Sequence[int]:
     statement = select(Decision.action, Decision.model_version_id).where(
         Decision.model_id == model_id,
         Decision.action.in_([str(action) for action in actions]),
-        or_(Decision.action != str(DecisionAction.LOAD_FAILED), Decision.figures["alias"].astext == "champion"),
+        or_(
+            Decision.action != str(DecisionAction.LOAD_FAILED), Decision.figures["alias"].astext == str(Alias.CHAMPION)
+        ),
     )
     answered: list[int] = []
     before = answered
-    for action, version_id in session.execute(statement.order_by(Decision.id)).tuples():
+    for action, version_id in session.execute(statement.order_by(Decision.id)):
         assert version_id is not None, "each of these is about a version"
         if action in (DecisionAction.CALL_OFF, DecisionAction.LOAD_FAILED):
             answered = before
@@ -131,11 +161,19 @@ def earlier_champions(session: Session, model_id: int) -> Sequence[int]:
     return answered[-2::-1]
 
 
-def upcoming_and_challengers(session: Session) -> Sequence[ModelVersion]:
-    """List the versions that workers shall hold although no request may have asked for them yet."""
-    wanted = or_(Model.upcoming_id == ModelVersion.id, Model.challenger_id == ModelVersion.id)
-    statement = select(ModelVersion).join(Model, wanted).options(joinedload(ModelVersion.model))
-    return session.scalars(statement.order_by(Model.upcoming_id == ModelVersion.id, ModelVersion.id)).unique().all()
+def list_wanted(session: Session) -> Sequence[Wanted]:
+    """List the versions that workers shall hold although no request may have asked for them yet, upcoming ones first.
+
+    Every worker asks several times a second, so this reads without a lock.
+    """
+    upcoming = Model.upcoming_id == ModelVersion.id
+    statement = (
+        select(ModelVersion.id, Model.name, ModelVersion.number, upcoming)
+        .join(Model, or_(upcoming, Model.challenger_id == ModelVersion.id))
+        .order_by(upcoming.desc(), ModelVersion.id)
+    )
+    rows = session.execute(statement, execution_options={"prepared": True})
+    return [Wanted(version_id, f"{name}/{number}", bool(first)) for version_id, name, number, first in rows]
 
 
 def settle(session: Session) -> None:
@@ -148,51 +186,64 @@ def settle(session: Session) -> None:
         if model.upcoming is not None:
             _settle_upcoming(session, model, model.upcoming, now)
         if model.challenger is not None:
-            _settle_challenger(session, model, model.challenger)
+            _settle_challenger(session, model, model.challenger, now)
 
 
-def ask_workers(session: Session, version: ModelVersion) -> Verdict:
-    """Read what the live inference workers say of a version."""
+def ask_workers(session: Session, version: ModelVersion, since: datetime | None = None) -> Verdict:
+    """Read what the inference workers say of a version.
+
+    Args:
+        session: Where.
+        version: Which.
+        since: Ask also of which workers died later than this, while they loaded it.
+    """
     key = f"{version.model.name}/{version.number}"
+    inference = Worker.role == str(WorkerRole.INFERENCE)
     statement = select(Worker.name, literal(key) == any_(Worker.models), Worker.load_failures[key].astext)
-    rows = session.execute(statement.where(is_live(), Worker.role == str(WorkerRole.INFERENCE))).all()
+    rows = session.execute(statement.where(is_live(), inference)).all()
     refusals = {name: failure for name, holds, failure in rows if not holds and failure is not None}
-    return Verdict(len(rows), sum(holds for _, holds, _ in rows), refusals)
+    crashes: Sequence[str] = ()
+    if since is not None:
+        # Null says that it was being loaded, no value that it was not.
+        loading = Worker.load_failures.has_key(key) & Worker.load_failures[key].astext.is_(None)
+        died = Worker.stop_reason.in_(CRASHES) & (Worker.stopped_at > since)
+        crashes = session.scalars(select(Worker.name).where(inference, died, loading)).all()
+    return Verdict(len(rows), sum(holds for _, holds, _ in rows), refusals, crashes)
 
 
 def _settle_upcoming(session: Session, model: Model, version: ModelVersion, now: datetime) -> None:
     assert model.upcoming_since is not None, "set together with the version"
     age = now - model.upcoming_since
-    verdict = ask_workers(session, version)
+    verdict = ask_workers(session, version, model.upcoming_since)
     if verdict.holders and (verdict.all_spoke or age >= GRACE):
         _become_champion(model, version)
-    elif verdict.live and verdict.all_spoke:
+    elif verdict.failed:
         _end_upcoming(model)
-        _fail(session, model, version, "champion", verdict, now)
+        _fail(session, model, version, verdict, now, alias=Alias.CHAMPION)
     elif age >= GIVE_UP:
         # Not the version's fault, as far as anybody knows: it may be promoted again.
         _end_upcoming(model)
         reason = (
             f"no worker held it after {GIVE_UP.total_seconds():.0f} s; look at GET /v1/workers and promote it again"
         )
-        decided = Decided(SYSTEM_ACTOR, reason, {"alias": "champion", "live_workers": verdict.live})
+        decided = Decided(SYSTEM_ACTOR, reason, {"alias": str(Alias.CHAMPION), "live_workers": verdict.live})
         _record(session, model, version, DecisionAction.LOAD_FAILED, decided)
 
 
-def _settle_challenger(session: Session, model: Model, version: ModelVersion) -> None:
-    verdict = ask_workers(session, version)
-    if verdict.live and not verdict.holders and verdict.all_spoke:
+def _settle_challenger(session: Session, model: Model, version: ModelVersion, now: datetime) -> None:
+    verdict = ask_workers(session, version, now - GIVE_UP)
+    if verdict.failed:
         model.challenger = None
-        now = session.execute(select(func.now())).scalar_one()
-        _fail(session, model, version, "challenger", verdict, now)
+        _fail(session, model, version, verdict, now, alias=Alias.CHALLENGER)
 
 
-def _fail(session: Session, model: Model, version: ModelVersion, alias: str, verdict: Verdict, now: datetime) -> None:
-    reasons = list(dict.fromkeys(verdict.refusals.values()))
+def _fail(
+    session: Session, model: Model, version: ModelVersion, verdict: Verdict, now: datetime, *, alias: Alias
+) -> None:
     version.failed_at = now
-    version.failure = "; ".join(reasons[:MOST_REASONS])
-    figures = {"alias": alias, "refusals": dict(verdict.refusals)}
-    _record(session, model, version, DecisionAction.LOAD_FAILED, Decided(SYSTEM_ACTOR, version.failure, figures))
+    version.failure = verdict.reason
+    figures = {"alias": str(alias), "refusals": dict(verdict.refusals), "crashes": list(verdict.crashes)}
+    _record(session, model, version, DecisionAction.LOAD_FAILED, Decided(SYSTEM_ACTOR, verdict.reason, figures))
 
 
 def _become_champion(model: Model, version: ModelVersion) -> None:

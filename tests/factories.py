@@ -107,7 +107,20 @@ def add_model(
         metrics={},
         source="imported",
     )
+    return make_champion(session, name, number)
+
+
+def make_champion(session: Session, name: str, number: int) -> ServedVersion:
+    """Promote a version that every worker holds, whatever those that are registered say."""
     promote(session, name=name, number=number, actor="tests", reason="to answer")
+    session.execute(
+        text(
+            "UPDATE models SET champion_id = upcoming_id, upcoming_id = NULL, upcoming_since = NULL "
+            "WHERE upcoming_id IS NOT NULL AND name = :name"
+        ),
+        {"name": name},
+    )
+    session.expire_all()
     return resolve(session, name)
 
 
@@ -243,6 +256,11 @@ def autocommit(database: Engine) -> Iterator[Connection]:
 def clean_rows(database: Engine) -> None:
     """Remove the predictions that tests committed, and what came with them."""
     _execute(database, *CLEAN_ROWS)
+
+
+def clean_models(database: Engine) -> None:
+    """Remove the models and versions that tests committed, and the predictions, but no worker."""
+    _execute(database, *CLEAN_ROWS, *CLEAN_MODELS)
 
 
 def clean(database: Engine) -> None:

@@ -15,13 +15,23 @@ from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
-from webapp.views import health, indexed_items, items, masks, models, predictions, status, traffic
+from webapp.views import health, indexed_items, items, masks, models, predictions, promotions, status, traffic
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
 MAX_FORM_PARTS = 8
 MAX_FORM_MEMORY_BYTES = 64_000
 
-BLUEPRINTS = (predictions.blp, masks.blp, items.blp, indexed_items.blp, models.blp, traffic.blp, status.blp, health.blp)
+BLUEPRINTS = (
+    predictions.blp,
+    masks.blp,
+    items.blp,
+    indexed_items.blp,
+    models.blp,
+    promotions.blp,
+    traffic.blp,
+    status.blp,
+    health.blp,
+)
 
 
 # Threads that wait for the interpreter wake this often to ask for it. With the default of 5 ms, sixty waiting requests

@@ -66,6 +66,10 @@ class InlinePlace:
         """Whether a version is to be answered here, and can be."""
         return version.settings.placement is Placement.INLINE and self._runner.serves(version)
 
+    def is_ready(self, version: ServedVersion) -> bool:
+        """Whether a version that was promoted answers where it is meant to; one that does not yet begins to load."""
+        return version.settings.placement is not Placement.INLINE or self._runner.serves(version)
+
     def submit(self, ticket: Ticket) -> None:
         """Hand over a ticket; it is settled when its row is committed or refused, or before when `relaxed`."""
         self._combiner.submit([ticket])

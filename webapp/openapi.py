@@ -73,6 +73,21 @@ QUEUED_HEADERS: dict[str, Any] = {
     },
 }
 
+CREATED_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the new version can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/models/fashion/versions/2"]},
+    }
+}
+
+UPCOMING_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the model can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/models/fashion"]},
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
+}
+
 MASK_HEADERS: dict[str, Any] = {
     "ETag": {
         "description": "The SHA-256 of the mask, in quotes; `If-None-Match` takes it.",

@@ -219,6 +219,33 @@ INVALID_SPLIT = Problem(
 INVALID_SINCE = Problem(
     name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
 )
+INVALID_REASON = Problem(
+    name="InvalidReason",
+    error=UnprocessableEntity,
+    detail="reason: Must be 1 to 1000 characters that say why.",
+    field="reason",
+)
+VERSION_STATE = Problem(
+    name="VersionState",
+    error=store.VersionStateError,
+    detail="version 3 of 'fashion' is archived and does not answer any more: worse than version 2",
+)
+NO_EARLIER_CHAMPION = Problem(
+    name="NoEarlierChampion",
+    error=store.NoEarlierChampionError,
+    detail="model 'fashion' had no champion before this one that may answer; promote a version by its number",
+)
+KIND_MISMATCH = Problem(
+    name="KindMismatch",
+    error=store.KindMismatchError,
+    detail="model 'fashion' is of kind classification, not regression; give this one another name",
+)
+INVALID_WEIGHTS = Problem(
+    name="InvalidWeights",
+    error=errors.InvalidInputError,
+    detail="The weights are of another architecture: missing head.weight, unknown fc.weight. Check the model's arch.",
+    field="weights",
+)
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")

@@ -3,7 +3,9 @@
 import os
 import random
 import socket
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Self
 
 from flask import current_app
@@ -32,6 +34,9 @@ KEY_CACHE_S = 5.0
 
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
+
+#: A version that cannot be loaded in this process is left to the workers after so long.
+INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
@@ -69,10 +74,10 @@ class Services:
             on_idle=self.dispatcher.hear_idle,
         )
         self.keys = KeyCache(self.database)
-        self.models = ModelCache(self.database)
         self.cache = ResultCache()
         self.shadows = Shadows(self.dispatcher)
         self.inline = InlinePlace(load_runner(settings), self.dispatcher) if settings.inline else None
+        self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
     def start(self) -> Self:
         """Start the threads of this process."""
@@ -114,10 +119,19 @@ class Route:
 
 
 class ModelCache:
-    """Which version answers, remembered for a second."""
+    """Which version answers, remembered for a second.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where promotions are.
+        is_ready: Whether a new champion can answer in this process, where it is meant to; the one before goes on until
+            then. None: all champions answer on workers, which load them before they are champions.
+    """
+
+    def __init__(self, database: Database, is_ready: Callable[[ServedVersion], bool] | None = None) -> None:
         self._database = database
+        self._is_ready = is_ready
+        self._answering: dict[str, ServedVersion] = {}
+        self._waiting_since: dict[str, float] = {}
         self._memo = Memo(self._read, MODEL_CACHE_S)
 
     def route(self, name: str, number: int | None) -> Route:
@@ -134,9 +148,24 @@ class ModelCache:
         return self.route(name, number).version
 
     def _read(self, asked: tuple[str, int | None]) -> Route:
+        name, number = asked
         with open_session(self._database) as session:
-            version = resolve(session, *asked)
-            return Route(version, read_split(session, version) if asked[1] is None else None)
+            found = resolve(session, name, number)
+            split = read_split(session, found) if number is None else None
+        answering = found if number is not None or self._is_ready is None else self._await(found, self._is_ready)
+        # A split is the champion's own; until that can answer, the one before it answers alone.
+        return Route(answering, split if answering.model_version_id == found.model_version_id else None)
+
+    def _await(self, champion: ServedVersion, is_ready: Callable[[ServedVersion], bool]) -> ServedVersion:
+        name = champion.model
+        answering = self._answering.setdefault(name, champion)
+        if answering.model_version_id != champion.model_version_id and not is_ready(champion):
+            since = self._waiting_since.setdefault(name, time.monotonic())
+            if time.monotonic() - since < INLINE_PATIENCE_S:
+                return replace(answering, settings=champion.settings)
+        self._waiting_since.pop(name, None)
+        self._answering[name] = champion
+        return champion
 
 
 def services() -> Services:

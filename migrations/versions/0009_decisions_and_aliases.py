@@ -79,7 +79,7 @@ def _add_columns() -> None:
             postgresql.JSONB(),
             server_default="{}",
             nullable=False,
-            comment="Why versions that were to be loaded cannot be, by name/version.",
+            comment="Why versions that were to be loaded are not, by name/version; null while one is being loaded.",
         ),
     )
     op.alter_column("model_versions", "source", comment="bundled, imported, uploaded or trained.")
