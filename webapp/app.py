@@ -47,6 +47,7 @@ BLUEPRINTS = (
     backtests.blp,
     traffic.blp,
     promotions.blp,
+    traffic.blp,
     status.blp,
     health.blp,
 )

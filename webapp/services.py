@@ -163,9 +163,9 @@ class ModelCache:
         with open_session(self._database) as session:
             found = resolve(session, name, number)
             split = read_split(session, found) if number is None else None
-        if number is None and self._is_ready is not None:
-            found = self._await(found, self._is_ready)
-        return Route(found, split)
+        answering = found if number is not None or self._is_ready is None else self._await(found, self._is_ready)
+        # A split is the champion's own; until that can answer, the one before it answers alone.
+        return Route(answering, split if answering.model_version_id == found.model_version_id else None)
 
     def _await(self, champion: ServedVersion, is_ready: Callable[[ServedVersion], bool]) -> ServedVersion:
         name = champion.model

@@ -97,7 +97,7 @@ def test_versions_are_compared_for_people(torchqueue: Torchqueue, traffic: Any) 
     traffic("--split", "1=95,2=5", "--shadow", "3")
 
     output = torchqueue("models", "compare", NAME).output
-    assert [word for word in ("1 *", "3 shadow", "undecided", "agrees") if word not in output] == []
+    assert [word for word in ("1 *", "shadow 3", "undecided", "agrees") if word not in output] == []
 
 
 def test_versions_are_compared_for_programs(torchqueue: Torchqueue, traffic: Any) -> None:

@@ -214,7 +214,11 @@ def test_a_split_that_is_over_is_still_compared(traffic: Traffic) -> None:
     traffic.split()
     traffic.ends(1, 3)
     traffic.ends(2, 3)
-    add_version(traffic.session, NAME, promoted=True)
+    traffic.session.execute(
+        text("UPDATE models SET champion_id = :id WHERE name = :name"),
+        {"id": traffic.versions[2].model_version_id, "name": NAME},
+    )
+    traffic.session.expire_all()
 
     found = traffic.compare()
     assert (found.policy, found.champion and found.champion.number) == (TrafficPolicy.NONE, 1)
