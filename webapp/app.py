@@ -47,7 +47,6 @@ BLUEPRINTS = (
     backtests.blp,
     traffic.blp,
     promotions.blp,
-    traffic.blp,
     status.blp,
     health.blp,
 )
