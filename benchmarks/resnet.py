@@ -12,6 +12,7 @@ from torchvision.models import resnet18
 
 from benchmarks.peers.resnet18 import CLASSES, MEAN, SIZE, STD, prepare
 from store.database import create_database, open_session
+from store.decisions import SYSTEM_ACTOR
 from store.models import promote, register_version
 from store.objects import ObjectStore
 from tests.running import RunningStack
@@ -87,7 +88,7 @@ def import_into(stack: RunningStack, weights: Path, setup: Setup) -> str:
             metrics={},
             source="imported",
         )
-        promote(session, name=setup.name, number=version.number)
+        promote(session, name=setup.name, number=version.number, actor=SYSTEM_ACTOR, reason="to be measured")
     database.dispose()
     return setup.name
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from benchmarks import kill, memory, photos, versus, xor
+from benchmarks import kill, memory, photos, promotion, versus, xor
 from benchmarks.history import DEFAULT_ROWS
 from benchmarks.peers.launch import PeersMissingError
 from benchmarks.report import RESULTS, Figure, print_table, read_section, to_json, write_section
@@ -52,6 +52,7 @@ SECTIONS: Mapping[str, Callable[[Effort], list[Figure]]] = {
     "phone": lambda effort: photos.measure_phone(effort.seconds),
     "steady": lambda effort: photos.measure_steady(effort.steady_seconds),
     "kill": lambda effort: kill.measure_kill(effort.seconds),
+    "promotion": lambda _effort: promotion.measure(promotion.CHANGES, promotion.WORKERS),
     "memory": _measure_memory,
     "peers": lambda effort: versus.compare_photos(effort.seconds),
     "peers-xor": lambda effort: versus.compare_xor(effort.seconds),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.errors import InvalidInputError, InvalidSpecError, ModelLoadError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidSpecError, InvalidTargetError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
 from ml.predictor import Deviation, Payload, Predictor, Result, Tolerance
@@ -77,6 +77,12 @@ class ClassificationPredictor(Predictor):
         labels = self.spec.labels
         top = [[labels[index], round(score, SCORE_DECIMALS)] for index, score in zip(order, scores, strict=True)]
         return {"label": top[0][0], "score": top[0][1], "top": top}
+
+    def encode_target(self, label: object) -> int:
+        """The index of a label; see ``Predictor.encode_target``."""
+        if label not in self.spec.labels:
+            raise InvalidTargetError(f"{label!r} is none of the labels.")
+        return self.spec.labels.index(str(label))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of logits against class indices ``[B]`` int64, on the outputs' device."""

@@ -75,6 +75,18 @@ class TrainingError(MLError):
     """A training cannot start or went wrong, for example because its loss stopped being finite."""
 
 
+class DivergedError(TrainingError):
+    """The loss of a training stopped being finite."""
+
+
+class NoDataError(TrainingError):
+    """There is too little to train on: no items, or items of one class alone."""
+
+
+class InvalidTargetError(MLError):
+    """An example's right answer is none that the model could give."""
+
+
 class EvaluationError(MLError):
     """An evaluation cannot be made with the options that were given."""
 

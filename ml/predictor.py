@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ml.errors import InvalidInputError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidTargetError, NonFiniteOutputError
 from ml.spec import ModelSpec
 
 Payload = bytes | Sequence[float] | Mapping[str, Any]
@@ -127,6 +127,14 @@ class Predictor(ABC):
         Raises:
             ModelLoadError: They have not. A kind that does not override this takes any shape.
         """
+
+    def encode_target(self, label: Any) -> float:
+        """The right answer as feedback tells it, as one of the ``targets`` that ``loss`` takes: a number, or an index.
+
+        Raises:
+            InvalidTargetError: The network cannot answer so, or this kind does not learn from feedback.
+        """
+        raise InvalidTargetError(f"A model of kind {self.spec.kind!r} does not learn from {label!r}.")
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H height, W width, D length of a vector, Q the thre
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml.conformal import conformal_offset, pinball_loss
-from ml.errors import InvalidInputError, InvalidSpecError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidSpecError, InvalidTargetError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
 from ml.predictor import Payload, Predictor, Result
@@ -77,6 +78,14 @@ class RegressionPredictor(Predictor):
             return NonFiniteOutputError("The network's output holds NaN or infinity.")
         low, value, high = (round(number, self.target.decimals) for number in quantiles)
         return {"value": value, "low": low, "high": high, "unit": self.target.unit, "interval": self.target.interval}
+
+    def encode_target(self, label: object) -> float:
+        """A number in the target's unit; see ``Predictor.encode_target``."""
+        if isinstance(label, bool) or not isinstance(label, int | float) or not math.isfinite(label):
+            raise InvalidTargetError(f"{label!r} is no finite number.")
+        if self.target.transform == "log" and label <= 0:
+            raise InvalidTargetError(f"{label!r} is not above 0.")
+        return float(label)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean pinball loss of the three quantiles against values ``[B]`` in their unit, on the outputs' device."""

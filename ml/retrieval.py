@@ -51,20 +51,22 @@ def evaluate_retrieval(
     Raises:
         InvalidInputError: An encoded image was refused.
     """
-    asked_qe = torch.cat(
-        [
-            forward_all(predictor, _decode(predictor, [encode(image[0].numpy()) for image in images]))
-            for images in torch.split(queries.images, EVALUATION_BATCH)
-        ]
-    )
-    nearest_qk = find_nearest(asked_qe, forward_all(predictor, index.images), NEIGHBOURS)
-    right_qk = (index.targets[nearest_qk] == queries.targets.unsqueeze(1)).double()
+    right_qk = _right(predictor, index, queries, encode)
     by_label = {
         label: float(right_qk[queries.targets == number].mean())
         for number, label in enumerate(predictor.spec.labels)
         if bool((queries.targets == number).any())
     }
     return RetrievalEvaluation(len(queries), len(index), float(right_qk[:, 0].mean()), float(right_qk.mean()), by_label)
+
+
+def score_retrieval(predictor: Predictor, index: LabelledImages, queries: LabelledImages) -> list[float]:
+    """Precision at 10 of each query, 0..1; arguments as of ``evaluate_retrieval``.
+
+    Raises:
+        InvalidInputError: An encoded image was refused.
+    """
+    return _right(predictor, index, queries, encode_png).mean(dim=1).tolist()
 
 
 def find_nearest(asked_qe: Tensor, index_ne: Tensor, count: int) -> Tensor:
@@ -75,6 +77,18 @@ def find_nearest(asked_qe: Tensor, index_ne: Tensor, count: int) -> Tensor:
             for part in torch.split(asked_qe, EVALUATION_BATCH)
         ]
     )
+
+
+def _right(predictor: Predictor, index: LabelledImages, queries: LabelledImages, encode: Encode) -> Tensor:
+    """Which neighbours have the label of what was asked, ``[Q, K]`` float64, 0 or 1."""
+    asked_qe = torch.cat(
+        [
+            forward_all(predictor, _decode(predictor, [encode(image[0].numpy()) for image in images]))
+            for images in torch.split(queries.images, EVALUATION_BATCH)
+        ]
+    )
+    nearest_qk = find_nearest(asked_qe, forward_all(predictor, index.images), NEIGHBOURS)
+    return (index.targets[nearest_qk] == queries.targets.unsqueeze(1)).double()
 
 
 def _decode(predictor: Predictor, files: list[bytes]) -> Tensor:

@@ -6,6 +6,7 @@ Shapes: B scenes, S side of a scene.
 """
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,13 +53,21 @@ def evaluate_scenes(
         InvalidInputError: An encoded scene was refused.
     """
     labels = predictor.spec.labels
-    generator = torch.Generator().manual_seed(seed)
     confusion = torch.zeros(len(labels), len(labels), dtype=torch.int64)
-    for start in range(0, count, BATCH):
-        scenes = composer.compose(min(BATCH, count - start), generator)
-        confusion += count_confusion(_answer(predictor, scenes.images), scenes.masks, len(labels))
+    for predicted, masks in _answered(predictor, composer, count, seed):
+        confusion += count_confusion(predicted, masks, len(labels))
     by_label = dict(zip(labels, iou_by_label(confusion).tolist(), strict=True))
     return SceneEvaluation(count, mean_iou(confusion), by_label)
+
+
+def score_scenes(predictor: Predictor, composer: SceneComposer, count: int, seed: int = EVALUATION_SEED) -> list[float]:
+    """Mean intersection over union of each scene, 0..1; arguments and errors as of ``evaluate_scenes``."""
+    n_labels = len(predictor.spec.labels)
+    return [
+        mean_iou(count_confusion(found, mask, n_labels))
+        for predicted, masks in _answered(predictor, composer, count, seed)
+        for found, mask in zip(predicted, masks, strict=True)
+    ]
 
 
 def encode_scene(image: Tensor, quality: int = JPEG_QUALITY) -> bytes:
@@ -66,6 +75,14 @@ def encode_scene(image: Tensor, quality: int = JPEG_QUALITY) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def _answered(predictor: Predictor, composer: SceneComposer, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """What was predicted and what is true, both ``[B, S, S]`` int64, a batch of scenes at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, count, BATCH):
+        scenes = composer.compose(min(BATCH, count - start), generator)
+        yield _answer(predictor, scenes.images), scenes.masks
 
 
 def _answer(predictor: Predictor, images: Tensor) -> Tensor:

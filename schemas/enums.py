@@ -41,6 +41,37 @@ class Durability(StrEnum):
     RELAXED = "relaxed"
 
 
+class TrafficPolicy(StrEnum):
+    """How the version is chosen that answers a request which names none."""
+
+    NONE = "none"
+    """The champion answers."""
+
+    FIXED = "fixed"
+    """By given shares."""
+
+    LEARNED = "learned"
+    """By the probability that a version is the best one, as far as feedback tells."""
+
+
+class StickyKey(StrEnum):
+    """What makes two requests go to the same version of a split."""
+
+    NONE = "none"
+    ITEM = "item"
+    API_KEY = "api_key"
+    HEADER = "header"
+
+
+class Verdict(StrEnum):
+    """What real traffic says of a version, compared with the champion."""
+
+    UNDECIDED = "undecided"
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+
+
 class IndexAction(StrEnum):
     """What becomes of an embedding that was computed for an index rather than for an answer."""
 
@@ -49,6 +80,53 @@ class IndexAction(StrEnum):
 
     REFRESH = "refresh"
     """The item is there already, and this version has no embedding of its photo yet."""
+
+
+class Alias(StrEnum):
+    """A name that a model gives to one of its versions."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
+class DecisionAction(StrEnum):
+    """What was decided about a model, as `decisions` keeps it."""
+
+    UPLOAD = "upload"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+    CALL_OFF = "call_off"
+    """A promotion was taken back, or overtaken by another, before its version answered."""
+
+    LOAD_FAILED = "load_failed"
+    """The workers could not load a version: its alias stayed or went back where it was."""
+
+    CHALLENGE = "challenge"
+    ARCHIVE = "archive"
+    CONFIGURE = "configure"
+    TRAFFIC = "traffic"
+
+    STOP = "stop"
+    """A split was ended by itself, since a version was clearly worse than the champion."""
+
+    GATE = "gate"
+    """The gate could not compare a trained version with the champion: nothing was changed."""
+
+    DRIFT = "drift"
+    """An alarm was raised: the answers are not what they were."""
+
+    DRIFT_OVER = "drift_over"
+    FORGET = "forget"
+
+
+class DriftMeasure(StrEnum):
+    """In what way answers are compared with those that are usual."""
+
+    LABELS = "labels"
+    SCORES = "scores"
+    ACCURACY = "accuracy"
+    ERROR = "error"
 
 
 class Scope(StrEnum):
@@ -82,9 +160,99 @@ class ErrorCode(StrEnum):
     WORKER_CRASH = "worker_crash"
 
 
+class TrainingStatus(StrEnum):
+    """Where a training is on its way; `processing` goes back to `queued` when its worker dies."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self not in {TrainingStatus.QUEUED, TrainingStatus.PROCESSING}
+
+
+class TrainingTrigger(StrEnum):
+    """What asked for a training."""
+
+    API = "api"
+    COMMAND = "command"
+    SCHEDULE = "schedule"
+    FEEDBACK = "feedback"
+    DRIFT = "drift"
+
+
+class TrainingStart(StrEnum):
+    """What a training begins with."""
+
+    SCRATCH = "scratch"
+    """Fresh weights."""
+
+    CHAMPION = "champion"
+    """The weights of the version that answers."""
+
+
+class FeedbackChoice(StrEnum):
+    """Which feedback a training learns from."""
+
+    ALL = "all"
+    NEW = "new"
+    """What came or was corrected since the last training of this model that succeeded."""
+
+    NONE = "none"
+
+
+class TrainingErrorCode(StrEnum):
+    """Why a training failed, as its `error.code` says."""
+
+    NO_DATA = "no_data"
+    INVALID_DATA = "invalid_data"
+    DIVERGED = "diverged"
+    TIME_LIMIT = "time_limit"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_CRASH = "worker_crash"
+    INTERNAL = "internal"
+
+
 class BalancerPolicy(StrEnum):
     """How the worker is chosen that is rung; the values of `TORCHQUEUE_BALANCER`."""
 
     LEARNED = "learned"
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
+
+
+class GatePolicy(StrEnum):
+    """What becomes of a candidate that proved better than the champion."""
+
+    MANUAL = "manual"
+    """It becomes the challenger; a person, or a comparison under traffic, promotes it."""
+
+    AUTO = "auto"
+    """It becomes the champion at once."""
+
+
+class GateOutcome(StrEnum):
+    """What the gate did with a candidate."""
+
+    PROMOTED = "promoted"
+    CHALLENGER = "challenger"
+    ARCHIVED = "archived"
+    UNDECIDED = "undecided"
+    """Nothing could be compared, so nothing was changed; the reason says what was missing."""
+
+
+class BacktestStatus(StrEnum):
+    """Where a backtest is on its way."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self is not BacktestStatus.RUNNING

@@ -22,11 +22,18 @@ class RunPredictions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainModel:
-    """Train `model` from nothing with its recipe and register the result as a new version."""
+    """The doorbell of trainings: one waits. The id is for the reader; the worker claims from Postgres."""
+
+    training_id: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeVersion:
+    """Compare a trained version with its model's champion and do what the model's policy says."""
 
     model: str
-    seed: int = 0
-    epochs: int | None = None
+    version: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

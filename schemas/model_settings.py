@@ -1,12 +1,19 @@
 """How a model is served, apart from what it is: changed at any time, for all of its versions."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from marshmallow import Schema, fields, validate
 
+from schemas.drift import EXAMPLE_SETTINGS as DRIFT_EXAMPLE
+from schemas.drift import DriftSettings, DriftSettingsSchema
 from schemas.enums import Durability, Placement
+from schemas.gate_settings import DEFAULT as DEFAULT_GATE
+from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
+from schemas.gate_settings import GateSettings, GateSettingsSchema
+from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
+from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
 
 MEBIBYTE = 1024 * 1024
 
@@ -17,6 +24,9 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "drift": DRIFT_EXAMPLE,
+    "retraining": RETRAINING_EXAMPLE,
+    "gate": GATE_EXAMPLE,
 }
 
 
@@ -41,20 +51,30 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        drift: When the champion's answers count as drifted.
+        retraining: When it is trained again by itself; None: never.
+        gate: What a trained version must prove.
     """
 
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    retraining: RetrainingSettings | None = None
+    gate: GateSettings = DEFAULT_GATE
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Self:
         """Read what `dump` wrote; what is missing has its default."""
         cache = stored.get("cache")
+        retraining = stored.get("retraining")
         return cls(
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            drift=DriftSettings(**stored.get("drift", {})),
+            retraining=None if retraining is None else RetrainingSettings.load(retraining),
+            gate=GateSettings.load(stored.get("gate", {})),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -101,3 +121,15 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    drift = fields.Nested(DriftSettingsSchema, load_default=dict)
+    retraining = fields.Nested(
+        RetrainingSettingsSchema,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "When it is trained again by itself; null: never."},
+    )
+    gate = fields.Nested(
+        GateSettingsSchema,
+        load_default=DEFAULT_GATE.dump,
+        metadata={"description": "What a trained version must prove before it takes traffic."},
+    )

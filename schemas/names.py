@@ -8,11 +8,19 @@ class TaskName(StrEnum):
 
     RUN_PREDICTIONS = "run_predictions"
     TRAIN_MODEL = "train_model"
+    TEND_TRAININGS = "tend_trainings"
+    RETRAIN_MODELS = "retrain_models"
+    JUDGE_VERSION = "judge_version"
+    JUDGE_WAITING = "judge_waiting"
+    ADVANCE_BACKTESTS = "advance_backtests"
     REAP_LEASES = "reap_leases"
     RING_STRANDED = "ring_stranded"
     EXPIRE_PREDICTIONS = "expire_predictions"
     REFRESH_INDEXES = "refresh_indexes"
+    KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
+    CHECK_DRIFT = "check_drift"
+    REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
 
@@ -30,6 +38,10 @@ FINISHED_CHANNEL = "torchqueue:finished"
 
 #: Redis channel on which every web process hears which queues' workers found nothing left to claim.
 IDLE_CHANNEL = "torchqueue:idle"
+
+
+#: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
+FORGOTTEN_CHANNEL = "torchqueue:forgotten"
 
 
 def inference_queue(node: str) -> str:

@@ -10,6 +10,9 @@ from schemas.enums import PredictionStatus, Priority
 #: Longest client-made name: catalog, external id, idempotency key.
 NAME_LENGTH = 255
 
+#: Requests with one value of it go to one version, where a model's traffic is split by it.
+STICKY_HEADER = "X-Sticky-Key"
+
 #: Longest deadline: a day.
 DEADLINE_LIMIT_MS = 86_400_000
 
@@ -37,6 +40,9 @@ EXAMPLE: dict[str, Any] = {
     "finished_at": "2026-11-20T12:00:00.009900+00:00",
     "timings_ms": {"queued": 3.1, "decode": 1.2, "compute": 4.0, "total": 9.9},
     "device": "cuda:0",
+    "feedback": None,
+    "assignment_probability": None,
+    "shadow_of": None,
 }
 
 CANCELED_EXAMPLE: dict[str, Any] = {
@@ -96,6 +102,25 @@ class TimingsSchema(AnswerSchema):
     total = fields.Float(required=True, allow_none=True, metadata={"description": "From acceptance to the end."})
 
 
+class PredictionFeedbackSchema(AnswerSchema):
+    """What the right answer was, as somebody told later."""
+
+    label = fields.Raw(required=True, metadata={"description": "The right answer, in the form of the model's kind."})
+    is_correct = fields.Boolean(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Whether the answer was right; null where that is a matter of degree."},
+    )
+    error = fields.Float(
+        required=True, allow_none=True, metadata={"description": "How far a number was off; null for other kinds."}
+    )
+    source = fields.String(required=True, metadata={"description": "Who or what says so."})
+    weight = fields.Float(required=True, metadata={"description": "How much a training makes of it."})
+    revision = fields.Integer(required=True, metadata={"description": "Rises by one with each other word."})
+    created_at = fields.AwareDateTime(required=True, metadata={"description": "When the first word came."})
+    updated_at = fields.AwareDateTime(required=True, metadata={"description": "When this revision came."})
+
+
 class PredictionSchema(AnswerSchema):
     """One request to a model and, once it is terminal, its answer."""
 
@@ -132,6 +157,24 @@ class PredictionSchema(AnswerSchema):
     timings_ms = fields.Nested(TimingsSchema, required=True)
     device = fields.String(
         required=True, allow_none=True, metadata={"description": "Where it was computed, e.g. `cuda:0`."}
+    )
+    feedback = fields.Nested(
+        PredictionFeedbackSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What is known of the right answer; null as long as nobody has told."},
+    )
+    assignment_probability = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "With which its version was chosen, where the model's traffic is split; null: not by chance."
+        },
+    )
+    shadow_of = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The prediction that was answered in its stead; null: it is no shadow's."},
     )
 
 
@@ -224,6 +267,15 @@ class PredictionHeadersSchema(WaitHeadersSchema):
         load_default=None,
         validate=NAME,
         metadata={"description": "The same key within 7 days is the same prediction, however often it is sent."},
+    )
+    sticky_key = fields.String(
+        data_key=STICKY_HEADER,
+        load_default=None,
+        validate=NAME,
+        metadata={
+            "description": "Where the model's traffic is split with `sticky` as `header`: requests with the same value "
+            "are answered by the same version."
+        },
     )
 
 

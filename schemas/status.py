@@ -38,6 +38,7 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "queue": "inference-cuda-0@host",
             "models": ["fashion/1"],
             "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "used": 0.35, "age_ms": 35.0}},
+            "load_failures": {},
             "started_at": "2026-11-20T12:00:00.000000+00:00",
             "lease_expires_at": "2026-11-20T12:00:08.000000+00:00",
         }
@@ -130,6 +131,15 @@ class WorkerSchema(AnswerSchema):
         values=fields.Nested(RateSchema),
         required=True,
         metadata={"description": "What those that ran here cost on this device, by `model/version`."},
+    )
+    load_failures = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(allow_none=True),
+        required=True,
+        metadata={
+            "description": "Why promoted versions and challengers are not loaded, by `model/version`; null while one "
+            "is being loaded."
+        },
     )
     started_at = fields.AwareDateTime(
         required=True, attribute="created_at", metadata={"description": "When the process registered."}

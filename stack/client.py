@@ -74,6 +74,24 @@ class ApiClient:
         """
         self._send("DELETE", _item_path(model, catalog, external_id))
 
+    def send_feedback(self, model: str, body: bytes, content_type: str) -> Any:
+        """Send a part of a file of feedback; returns what became of its lines.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        path = f"/v1/models/{quote(model, safe='')}/feedback"
+        return self._send("POST", path, content=body, headers={"Content-Type": content_type})
+
+    def forget_item(self, catalog: str, external_id: str) -> Any:
+        """Forget an item with all that is stored of it; returns what went.
+
+        Raises:
+            RequestRefusedError: The API answered with a problem, or did not answer.
+        """
+        names = "/".join(quote(name, safe="") for name in (catalog, external_id))
+        return self._send("DELETE", f"/v1/items/{names}")
+
     def _send(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._client.request(method, path, **options)

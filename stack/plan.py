@@ -154,7 +154,7 @@ def _worker(role: WorkerRole, device: str, database: Database, env: dict[str, st
         env=env,
         is_ready=_lease_check(database),
         stop_timeout_s=WORKER_STOP_TIMEOUT_S,
-        holds_claims=role is WorkerRole.INFERENCE,
+        holds_claims=role is not WorkerRole.MAINTENANCE,
         # What maintenance does at once, the inference workers do too with every heartbeat.
         essential=role is WorkerRole.INFERENCE,
     )

@@ -21,12 +21,42 @@ class UnknownVersionError(StoreError):
     """Raised when a model exists but not the asked version of it."""
 
 
+class VersionStateError(StoreError):
+    """Raised when a version that failed or was archived is to answer; the message says why it may not."""
+
+
+class NoEarlierChampionError(StoreError):
+    """Raised when a model is to go back to the champion before this one, and there was none."""
+
+
+class TrafficError(StoreError):
+    """Raised when traffic is to be split in a way that makes no sense; names the part of the plan at fault."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class TrafficConflictError(StoreError):
+    """Raised when a model, or a version of it, cannot take part in a split as it stands."""
+
+
 class KindMismatchError(StoreError):
     """Raised when a version of one kind is to be registered under the name of a model of another."""
 
 
 class UnknownPredictionError(StoreError):
     """Raised when no prediction of the caller has the given id."""
+
+
+class UnknownFeedbackError(StoreError):
+    """Raised when nobody has sent feedback on a prediction of the caller."""
+
+
+class InvalidLabelError(StoreError):
+    """Raised when a label is none that the prediction's version could have answered with."""
+
+    field = "label"
 
 
 class UnknownItemError(StoreError):
@@ -59,3 +89,51 @@ class ObjectsUnavailableError(StoreError):
 
 class SchemaVersionError(StoreError):
     """Raised when the database was migrated by newer code than this."""
+
+
+class UnknownTrainingError(StoreError):
+    """Raised when no training has the given id."""
+
+
+class TrainingRunningError(StoreError):
+    """Raised when a model is to be trained while a training of it is queued or running."""
+
+
+class TrainingStateError(StoreError):
+    """Raised when a training is already in a terminal state that forbids the change."""
+
+
+class NoTrainingDataError(StoreError):
+    """Raised when there is nothing to train on, or nothing to tell apart."""
+
+
+class TrainingOptionError(StoreError):
+    """Raised when a model cannot be trained as the options ask; names the option."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class StaleClaimError(StoreError):
+    """Raised when work is to be stored under a claim that moved on: cancelled, or another worker's by now."""
+
+
+class UnknownBacktestError(StoreError):
+    """Raised when no backtest of the caller has the given id."""
+
+
+class NoFeedbackError(StoreError):
+    """Raised when there is no feedback to replay requests by."""
+
+
+class BacktestKindError(StoreError):
+    """Raised when the answers of a kind of model are not right or wrong by a label alone."""
+
+
+class SameVersionError(StoreError):
+    """Raised when a version is to be compared with itself."""
+
+
+class BacktestStateError(StoreError):
+    """Raised when a backtest is over and can no longer be cancelled."""

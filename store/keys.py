@@ -36,6 +36,7 @@ class Principal:
     api_key_id: int
     public_id: str
     scopes: frozenset[Scope]
+    name: str
 
     def may(self, scope: Scope) -> bool:
         """Whether the key's scopes include this one."""
@@ -77,7 +78,7 @@ def verify_key(session: Session, key: str) -> Principal:
     # Compare against a constant when there is no row, so that both answers take as long.
     if not compare_digest(row.secret_sha256 if row else _hash(""), _hash(secret)) or row is None:
         raise InvalidKeyError("this API key is unknown, revoked or expired")
-    return Principal(row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes))
+    return Principal(row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes), row.name)
 
 
 def revoke_key(session: Session, public_id: str) -> None:

@@ -56,6 +56,9 @@ class Submission:
     deadline_ms: int | None = None
     idempotency_key: str | None = None
     request_sha256: str | None = None
+    shadow_of: UUID | None = None
+    assignment_probability: float | None = None
+    backtest_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,6 +303,16 @@ def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
     return _finished(sql.CANCEL.run(connection, id=prediction_id))
 
 
+def cancel_backtest(connection: Connection, backtest_id: int) -> list[Finished]:
+    """Cancel the open replays of a backtest, as `cancel` does."""
+    return _finished(sql.CANCEL_BACKTEST.run(connection, backtest_id=backtest_id))
+
+
+def cancel_all(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
+    """Cancel those of many rows that are open, as `cancel` does."""
+    return _finished(sql.CANCEL_ALL.run(connection, ids=list(ids)))
+
+
 def cancel_puts(connection: Connection, *, api_key_id: int, model_id: int, item_id: int) -> list[Finished]:
     """Cancel the open requests that would put an item into a model's index: it is to be removed."""
     return _finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))
@@ -380,6 +393,9 @@ def _submission_row(submission: Submission) -> dict[str, Any]:
         "deadline_ms": submission.deadline_ms,
         "idempotency_key": submission.idempotency_key,
         "request_sha256": submission.request_sha256,
+        "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
+        "assignment_probability": submission.assignment_probability,
+        "backtest_id": submission.backtest_id,
     }
 
 

@@ -12,7 +12,8 @@ FINISHED_COLUMNS = """
 REQUEST_COLUMNS = """
     id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
     priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
-    catalog text, external_id text, index_action text, deadline_ms bigint, idempotency_key text, request_sha256 text
+    catalog text, external_id text, index_action text, deadline_ms bigint, idempotency_key text, request_sha256 text,
+    shadow_of uuid, assignment_probability double precision, backtest_id bigint
 """
 ANSWER_COLUMNS = """
     status text, result jsonb, error_code text, error_detail text, attempt smallint, device text,
@@ -22,10 +23,11 @@ ANSWER_COLUMNS = """
 INSERT_QUEUED = """
     INSERT INTO predictions (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
-        index_action, reply_channel, claim_order, run_after, deadline_at)
+        index_action, reply_channel, claim_order, run_after, deadline_at, shadow_of, assignment_probability,
+        backtest_id)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, 'queued', r.priority, r.input,
         r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
-        now() + r.deadline_ms * interval '1 millisecond'
+        now() + r.deadline_ms * interval '1 millisecond', r.shadow_of, r.assignment_probability, r.backtest_id
     FROM incoming r {joins}
     RETURNING id, created_at
 """
@@ -35,10 +37,10 @@ INSERT_ANSWERED = """
     INSERT INTO predictions AS p (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
         claim_order, run_after, attempt, device, result, error_code, error_detail, decode_ms, compute_ms, cached,
-        created_at, started_at, finished_at)
+        assignment_probability, created_at, started_at, finished_at)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, r.status, r.priority, r.input,
         r.input_sha256, r.input_bytes, now(), now(), r.attempt, r.device, r.result, r.error_code, r.error_detail,
-        r.decode_ms, r.compute_ms, r.cached, now() - r.elapsed_ms * interval '1 millisecond',
+        r.decode_ms, r.compute_ms, r.cached, r.assignment_probability, now() - r.elapsed_ms * interval '1 millisecond',
         CASE WHEN r.attempt > 0 THEN now() - r.elapsed_ms * interval '1 millisecond' END, now()
     FROM incoming r {joins}
     RETURNING p.id, p.created_at, p.finished_at
@@ -271,6 +273,24 @@ CANCEL = PreparedStatement(
     f"""
     UPDATE predictions p SET status = 'canceled', finished_at = now()
     WHERE id = :id AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""",
+)
+
+CANCEL_BACKTEST = PreparedStatement(
+    "cancel_backtest",
+    f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE backtest_id = :backtest_id AND status IN ('queued', 'processing')
+    RETURNING {FINISHED_COLUMNS}
+""",
+)
+
+CANCEL_ALL = PreparedStatement(
+    "cancel_all",
+    f"""
+    UPDATE predictions p SET status = 'canceled', finished_at = now()
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND status IN ('queued', 'processing')
     RETURNING {FINISHED_COLUMNS}
 """,
 )

@@ -65,6 +65,19 @@ class ObjectStore:
             raise ObjectMissingError(f"the object under {digest} is damaged: its bytes have another SHA-256")
         return data
 
+    def remove(self, digest: str) -> None:
+        """Remove what is under a SHA-256; nothing there is fine. The caller knows that nobody else stored the same.
+
+        Raises:
+            ObjectsUnavailableError: The store does not answer.
+        """
+        try:
+            obstore.delete(self._backend, _path(digest))
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise ObjectsUnavailableError(_first_line(error)) from error
+
     def _exists(self, path: str) -> bool:
         try:
             obstore.head(self._backend, path)

@@ -110,6 +110,12 @@ def partition_names(connection: Connection) -> list[str]:
     return sorted(connection.execute(statement).scalars())
 
 
+def first_kept_id(connection: Connection) -> UUID | None:
+    """Return the least id that a partition can hold; None when there is no partition."""
+    names = partition_names(connection)
+    return least_id(_week_of(names[0]).start) if names else None
+
+
 def _create(connection: Connection, week: Week) -> None:
     bounds = f"FROM ('{least_id(week.start)}') TO ('{least_id(week.end)}')"
     connection.execute(

@@ -110,7 +110,9 @@ def queue_position(session: Session, prediction: Prediction) -> int:
 
 
 def _readable(entity: type[Prediction] = Prediction) -> Select[Prediction]:
-    return select(entity).options(joinedload(entity.version).joinedload(ModelVersion.model), joinedload(entity.item))
+    return select(entity).options(
+        joinedload(entity.version).joinedload(ModelVersion.model), joinedload(entity.item), joinedload(entity.feedback)
+    )
 
 
 def _read(session: Session, statement: Select[Prediction], limit: int) -> Sequence[Prediction]:

@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from schemas.messages import PredictionFinished
-from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL
+from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL
 from store.ledger import Finished
 
 log = structlog.get_logger()
@@ -43,6 +43,14 @@ def publish(client: redis.Redis, finished: Sequence[Finished]) -> None:
 def publish_idle(client: redis.Redis, queues: Sequence[str]) -> None:
     """Say that the worker of these queues found nothing left, so that the next row must ring."""
     _send(client, [(IDLE_CHANNEL, json.dumps(list(queues)))])
+
+
+def publish_forgotten(client: redis.Redis, answered: Sequence[tuple[int, int]]) -> None:
+    """Say of which tenants and model versions no answer may be given from memory again. Call it after the commit.
+
+    A process that does not hear it forgets when the answers grow old.
+    """
+    _send(client, [(FORGOTTEN_CHANNEL, json.dumps(list(answered)))])
 
 
 def _send(client: redis.Redis, messages: Sequence[tuple[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """What the environment decides. Read once by the entry point of a process and handed on as an argument."""
 
 import logging
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ class Settings:
         object_url: `file://` folder or `s3://` bucket for inputs and weights.
         var_dir: Folder for logs, keys and embedded servers.
         max_body_bytes: Largest accepted request body.
+        max_upload_bytes: Largest accepted upload of a model's weights.
         max_pixels: Largest accepted picture, width times height.
         device_memory_mb: Memory of a device in MiB for the weights of its models; None: a share of what it has.
         retention_days: Age at which partitions of predictions are dropped.
@@ -31,6 +33,8 @@ class Settings:
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
+        training_threads: Threads inside one operation of a training on a CPU; half of the cores, so that answering has
+            the others.
         balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         flower_auth: `user:password` for Flower; without it Flower does not start.
@@ -45,12 +49,14 @@ class Settings:
     object_url: str
     var_dir: Path
     max_body_bytes: int = 12 * MEBIBYTE
+    max_upload_bytes: int = 1024 * MEBIBYTE
     max_pixels: int = 25_000_000
     device_memory_mb: int | None = None
     retention_days: int = 90
     web_threads: int = 64
     inline: bool = False
     compute_threads: int = 1
+    training_threads: int = 1
     balancer: BalancerPolicy = BalancerPolicy.LEARNED
     metrics_public: bool = False
     flower_auth: str = ""
@@ -80,12 +86,14 @@ class Settings:
                 object_url=env.str("OBJECT_URL", f"file://{var_dir / 'objects'}"),
                 var_dir=var_dir,
                 max_body_bytes=env.int("MAX_BODY_BYTES", cls.max_body_bytes),
+                max_upload_bytes=env.int("MAX_UPLOAD_BYTES", cls.max_upload_bytes),
                 max_pixels=env.int("MAX_PIXELS", cls.max_pixels),
                 device_memory_mb=_optional_mb(env.str("DEVICE_MEMORY_MB", "")),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 inline=env.bool("INLINE", cls.inline),
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
+                training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
@@ -103,6 +111,10 @@ def plugins_from_env() -> tuple[str, ...]:
     env = Env(prefix="TORCHQUEUE_")
     names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
     return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
+
+
+def _half_of_cores() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 def _check_balancer(name: str) -> None:

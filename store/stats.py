@@ -23,6 +23,9 @@ SETTLED_S = 1
 #: Seconds older than this are forgotten.
 KEPT_S = 300
 
+#: After nobody summed up for long, so many seconds are made up for at a time, and none is left out.
+CATCH_UP_S = 300
+
 #: Latencies are kept in buckets each so many times as wide as the one before; a percentile is off by half of that.
 BUCKET_RATIO = 1.04
 
@@ -35,8 +38,12 @@ LATENCY_BUCKET = f"""
 # The middle of a bucket, milliseconds.
 BUCKET_MS = f"CAST(round(power({BUCKET_RATIO}, {{bucket}} - 0.5), 3) AS double precision)"
 
+# What answers somebody: the copies that shadow versions compute and the rows of backtests are no traffic.
+ANSWERS = "p.shadow_of IS NULL AND p.backtest_id IS NULL"
+
 # A writing transaction that is still open may have named an earlier time; what it ends is not visible yet.
 # The lock makes one process sum up; what another has just summed up is seen by the row that the lock returns.
+# Time in which nothing ended, as while all was switched off, is passed over at once.
 SUMMARIZE = PreparedStatement(
     "summarize_finished",
     f"""
@@ -47,15 +54,28 @@ SUMMARIZE = PreparedStatement(
             now() - interval '{SETTLED_S} seconds',
             (SELECT min(xact_start) FROM pg_stat_activity
              WHERE backend_xid IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()))) AS until),
-    span AS MATERIALIZED (
-        SELECT greatest(summarized_to, until - interval '{WINDOW_S} seconds') AS since, until
+    begin AS MATERIALIZED (
+        SELECT least(until, date_trunc('second', coalesce(
+            (SELECT min(finished_at) FROM predictions WHERE finished_at >= (SELECT summarized_to FROM mark)), until)))
+            AS since, until
         FROM mark, horizon WHERE until > summarized_to),
+    span AS MATERIALIZED (
+        SELECT since, least(until, since + interval '{CATCH_UP_S} seconds') AS until FROM begin),
+    ended AS MATERIALIZED (
+        SELECT date_trunc('second', p.finished_at) AS second, p.model_version_id, p.status,
+            {LATENCY_BUCKET} AS latency_bucket, p.assignment_probability IS NOT NULL AS drawn, count(*) AS predictions
+        FROM predictions p
+        WHERE p.finished_at >= (SELECT since FROM span) AND p.finished_at < (SELECT until FROM span) AND {ANSWERS}
+        GROUP BY 1, 2, 3, 4, 5),
     added AS (
         INSERT INTO finished_seconds (second, model_version_id, status, latency_bucket, predictions)
-        SELECT date_trunc('second', p.finished_at), p.model_version_id, p.status, {LATENCY_BUCKET}, count(*)
-        FROM predictions p
-        WHERE p.finished_at >= (SELECT since FROM span) AND p.finished_at < (SELECT until FROM span)
-        GROUP BY 1, 2, 3, 4),
+        SELECT second, model_version_id, status, latency_bucket, sum(predictions) FROM ended GROUP BY 1, 2, 3, 4),
+    shared AS (
+        INSERT INTO traffic_minutes AS t (model_version_id, minute, status, latency_bucket, predictions)
+        SELECT model_version_id, date_trunc('minute', second), status, latency_bucket, sum(predictions)
+        FROM ended WHERE drawn GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+        ON CONFLICT (model_version_id, minute, status, latency_bucket)
+        DO UPDATE SET predictions = t.predictions + excluded.predictions),
     forgotten AS (
         DELETE FROM finished_seconds WHERE second < now() - interval '{KEPT_S} seconds')
     UPDATE finished_summary SET summarized_to = span.until FROM span WHERE id = 1
@@ -73,6 +93,7 @@ RECENTLY_FINISHED = f"""
     SELECT p.model_version_id, p.status, {LATENCY_BUCKET}, CAST(count(*) AS integer)
     FROM predictions p
     WHERE p.finished_at >= (SELECT greatest(summarized_to, now() - :window * interval '1 second') FROM finished_summary)
+        AND {ANSWERS}
     GROUP BY 1, 2, 3
 """
 

@@ -5,15 +5,19 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from schemas.enums import PredictionStatus
+from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.tuning import Tuning
 
 # Class of advisory locks under which one process at a time measures a version; the version's id is the other half.
 TUNING_LOCK_CLASS = 7_208_004
+
+#: Of a configuration: what decides how fast a network runs, whatever its weights.
+NETWORK_PARTS = ("kind", "arch", "arch_options", "format", "input", "max_batch", "tuning")
 
 #: The keys of advisory locks are 32 bits wide.
 LOCK_KEYS = 2**31
@@ -27,6 +31,27 @@ def find_tuning(session: Session, model_version_id: int, *, device_kind: str, to
             Tuning.device_kind == device_kind,
             Tuning.torch_version == torch_version,
         )
+    )
+
+
+def find_sibling_tuning(
+    session: Session, model_version_id: int, *, device_kind: str, torch_version: str
+) -> Tuning | None:
+    """Return the measurement of the newest other version that is the same network with other weights."""
+    mine, other = aliased(ModelVersion), aliased(ModelVersion)
+    same = [mine.config[part].is_not_distinct_from(other.config[part]) for part in NETWORK_PARTS]
+    return session.scalar(
+        select(Tuning)
+        .join(other, other.id == Tuning.model_version_id)
+        .join(mine, (mine.model_id == other.model_id) & (mine.id != other.id))
+        .where(
+            mine.id == model_version_id,
+            Tuning.device_kind == device_kind,
+            Tuning.torch_version == torch_version,
+            *same,
+        )
+        .order_by(other.number.desc())
+        .limit(1)
     )
 
 

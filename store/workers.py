@@ -1,6 +1,7 @@
 """Worker lives: register, renew the lease, end. One heartbeat row a process, not one lease a prediction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ HEARTBEAT_S = 2.0
 LEASE_S = 8.0
 
 NO_RATES: Rates = {}
+NO_FAILURES: Mapping[str, str | None] = MappingProxyType({})
 
 LEASE_END = func.now() + text(f"interval '{LEASE_S} seconds'")
 
@@ -31,8 +33,14 @@ def register_worker(
     return int(connection.execute(statement.returning(Worker.id)).scalar_one())
 
 
-def renew_lease(connection: Connection, worker_id: int, models: Sequence[str], rates: Rates = NO_RATES) -> bool:
-    """Renew the lease of a life, and tell what it holds and how fast it is.
+def renew_lease(
+    connection: Connection,
+    worker_id: int,
+    models: Sequence[str],
+    rates: Rates = NO_RATES,
+    load_failures: Mapping[str, str | None] = NO_FAILURES,
+) -> bool:
+    """Renew the lease of a life, and tell what it holds, how fast it is, and what it could not load.
 
     Returns:
         False when it was ended meanwhile: the caller lost all it held and must begin a new life.
@@ -40,7 +48,13 @@ def renew_lease(connection: Connection, worker_id: int, models: Sequence[str], r
     statement = (
         update(Worker)
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
-        .values(lease_expires_at=LEASE_END, progress_at=func.now(), models=list(models), rates=dump_rates(rates))
+        .values(
+            lease_expires_at=LEASE_END,
+            progress_at=func.now(),
+            models=list(models),
+            rates=dump_rates(rates),
+            load_failures=dict(load_failures),
+        )
     )
     return connection.execute(statement).rowcount == 1
 

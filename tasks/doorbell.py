@@ -11,7 +11,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import RedisError
 
 import celeryconfig
-from schemas.messages import RunPredictions, TrainModel
+from schemas.messages import JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
 
 log = structlog.get_logger()
@@ -46,6 +46,10 @@ class Doorbell:
     def request_training(self, message: TrainModel) -> bool:
         """Ask the training worker for a training. Returns whether the broker took the message."""
         return self._send(TaskName.TRAIN_MODEL, QueueName.TRAINING, asdict(message))
+
+    def request_judgement(self, message: JudgeVersion) -> bool:
+        """Ask the training worker to judge a version. Returns whether the broker took the message."""
+        return self._send(TaskName.JUDGE_VERSION, QueueName.TRAINING, asdict(message))
 
     def close(self) -> None:
         """Close the connection to the broker."""

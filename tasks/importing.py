@@ -4,6 +4,7 @@ from sqlalchemy import Engine as Database
 
 from ml.candidate import Candidate
 from store.database import open_session
+from store.decisions import COMMAND_ACTOR
 from store.models import check_kind, promote, register_version
 from store.objects import ObjectStore
 
@@ -43,5 +44,11 @@ def register_candidate(
             description=candidate.description,
         )
         if promoted:
-            promote(session, name=candidate.name, number=version.number)
+            promote(
+                session,
+                name=candidate.name,
+                number=version.number,
+                actor=COMMAND_ACTOR,
+                reason="promoted as it was imported",
+            )
         return version.number

@@ -18,6 +18,7 @@ from tasks.app import create_celery
 from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
+from tasks.following import VersionFollower
 from tasks.idle_tuning import IdleTuning
 from tasks.inference import register
 from tasks.life import WorkerLife
@@ -61,8 +62,10 @@ class InferenceWorker:
             queue=self.queues[0],
             held=self.loader.held,
             rates=self.pace.book.rates,
+            load_failures=lambda: self.loader.load_failures,
             on_beat=self._beat,
         )
+        self.follower = VersionFollower(claims, self.loader, self.life.tell)
         self.drainer = Drainer(
             engine=self.engine,
             loader=self.loader,
@@ -90,11 +93,13 @@ class InferenceWorker:
         """Say that this worker is ready. The models are warm by now."""
         self.life.begin()
         self.poll.start()
+        self.follower.start()
         self.idle_tuning.start()
 
     def end(self) -> None:
         """Leave in order: nothing is held when the life ends."""
         self.idle_tuning.stop()
+        self.follower.stop()
         self.poll.stop()
         self.drainer.close()
         self.life.end()

@@ -108,7 +108,7 @@ class Intake:
             taken_at = time.monotonic()
             # Rows of a model on its way are left alone, so that it stalls no other.
             loading = self._loader.loading()
-            claims = self._claim(loading, probe=probe)
+            claims = self._claim([*loading, *self._loader.left_to_others], probe=probe)
             if claims:
                 batch = self._prepare_or_release(claims, taken_at)
                 if batch is not None:
@@ -132,14 +132,14 @@ class Intake:
         """Let the batch's model leave the device when others need its room."""
         self._loader.unpin(batch.key)
 
-    def _claim(self, loading: Sequence[int], *, probe: bool) -> list[Claim]:
+    def _claim(self, skip: Sequence[int], *, probe: bool) -> list[Claim]:
         with self._connection.use() as connection:
             claims = ledger.claim(
                 connection,
                 worker_id=self._life.worker_id,
                 device=self._device,
                 limit=1 if probe else min(CLAIM_LIMIT, self._pace.limit),
-                skip=loading,
+                skip=skip,
                 rules=() if probe else self._pace.rules,
             )
         self._pace.note_claim(len(claims), claims[0].waited_s if claims else 0.0)

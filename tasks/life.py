@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from sqlalchemy import Engine as Database
@@ -31,6 +31,7 @@ class WorkerLife:
         queue: The queue that only this worker consumes.
         held: Tells which models are loaded.
         rates: Tells what they cost here.
+        load_failures: Tells why others could not be loaded; None while one is being loaded.
         on_beat: Called after every successful renewal; must not raise.
     """
 
@@ -44,6 +45,7 @@ class WorkerLife:
         queue: str,
         held: Callable[[], list[str]],
         rates: Callable[[], Rates] = dict,
+        load_failures: Callable[[], Mapping[str, str | None]] = dict,
         on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
@@ -53,9 +55,12 @@ class WorkerLife:
         self._queue = queue
         self._held = held
         self._rates = rates
+        self._load_failures = load_failures
         self._on_beat = on_beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        # The heartbeat is not the only one that renews, and a lost lease must end in one new life, not in two.
+        self._renewing = threading.Lock()
         self._worker_id = 0
         self._renewed_at = 0.0
 
@@ -72,6 +77,15 @@ class WorkerLife:
         """Register and start renewing."""
         self._register()
         self._thread.start()
+
+    def tell(self) -> None:
+        """Renew now, and so tell what is held.
+
+        Raises:
+            SQLAlchemyError: Postgres is away.
+        """
+        with self._renewing:
+            self._renew()
 
     def end(self, reason: str = "drained") -> None:
         """Stop renewing and say that nothing is held any more."""
@@ -94,14 +108,14 @@ class WorkerLife:
                 host=socket.gethostname(),
                 pid=os.getpid(),
             )
-            renew_lease(connection, self._worker_id, self._held(), self._rates())
+            renew_lease(connection, self._worker_id, self._held(), self._rates(), self._load_failures())
         self._renewed_at = time.monotonic()
         log.info("worker_registered", worker_id=self._worker_id, device=self._device)
 
     def _run(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             try:
-                self._renew()
+                self.tell()
                 self._on_beat()
             except SQLAlchemyError as error:
                 # Postgres is away; the next beat tries again, and `is_valid` stops new work meanwhile.
@@ -110,7 +124,7 @@ class WorkerLife:
     def _renew(self) -> None:
         asked_at = time.monotonic()
         with self._database.begin() as connection:
-            renewed = renew_lease(connection, self._worker_id, self._held(), self._rates())
+            renewed = renew_lease(connection, self._worker_id, self._held(), self._rates(), self._load_failures())
         if renewed:
             self._renewed_at = asked_at
             return

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -73,6 +73,10 @@ class ModelLoader:
         self._ended = threading.Condition()
         self._one_at_a_time = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        #: Versions whose rows are for other workers. Replaced as a whole by the thread that follows promotions.
+        self.left_to_others: Collection[int] = frozenset()
+        #: Why versions that were to be loaded are not, by `name/version`; None while one is being loaded. Likewise.
+        self.load_failures: Mapping[str, str | None] = {}
 
     def ensure(self, model_version_id: int, *, evict: bool = True, tune_s: float = 0.0) -> ServedVersion:
         """Return the version, loaded and warm; it may leave again as soon as others need its room.
@@ -233,7 +237,11 @@ class ModelLoader:
     def _load(self, version: ServedVersion, *, evict: bool, tune_s: float) -> None:
         try:
             spec, weights = self._read(version)
-            known = self._tuner.find(version, spec) or self._measure(version, spec, weights, tune_s)
+            known = (
+                self._tuner.find(version, spec)
+                or self._measure(version, spec, weights, tune_s)
+                or self._tuner.borrow(version, spec)
+            )
             began_at = time.monotonic()
             self._engine_load(version, spec, weights, known, evict=evict)
         except NoRoomError:

@@ -8,15 +8,22 @@ from celery import Celery
 from sqlalchemy import Connection, text
 from sqlalchemy import Engine as Database
 
-from schemas.messages import RunPredictions
+from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
-from store import ledger
+from store import ledger, training_ledger
+from store.comparison import forget_minutes
+from store.database import open_session
+from store.drift_checks import check_champions
+from store.forgetting import drop_expired_feedback
+from store.gate_verdicts import waiting_for_judgement
 from store.ledger import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
 from store.stats import summarize_finished
+from tasks.backtesting import advance_backtests
 from tasks.doorbell import Doorbell
 from tasks.reindexing import refresh_champions
+from tasks.traffic import TrafficKeeper
 
 log = structlog.get_logger()
 
@@ -25,6 +32,9 @@ STRANDED_S = 0.25
 
 #: How long a repeat of a request finds its first answer.
 IDEMPOTENCY_DAYS = 7.0
+
+#: A trained version without a verdict for so long has lost whoever was to give it.
+JUDGE_AFTER_S = 600.0
 
 # One process reaps at a time; the lock ends with the transaction, so a dead one never holds it.
 REAP_LOCK_ID = 7_208_002
@@ -45,6 +55,7 @@ class Maintenance:
         self._replies = replies
         self._doorbell = doorbell
         self._retention = retention
+        self._traffic = TrafficKeeper(database)
 
     def reap_leases(self) -> None:
         """Take back what dead or hung workers hold, and ring for it."""
@@ -58,6 +69,8 @@ class Maintenance:
         """Take back what a process held that has certainly died, and ring for it."""
         with self._database.begin() as connection:
             requeued = ledger.release_dead_worker(connection, host=host, pid=pid)
+            # What a training worker held goes back with it; it is rung for within seconds.
+            training_ledger.reap(connection)
         self._tell(requeued)
 
     def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:
@@ -86,12 +99,35 @@ class Maintenance:
         with self._database.begin() as connection:
             summarize_finished(connection)
 
+    def check_drift(self) -> None:
+        """Compare what champions answer with what they answered at first."""
+        check_champions(self._database)
+
+    def advance_backtests(self) -> None:
+        """Settle what backtests were answered and replay more, a group a second."""
+        if advance_backtests(self._database):
+            self.ring_stranded(0.0)
+
+    def judge_waiting(self) -> None:
+        """Ask again for the verdicts on trained versions that nobody gave."""
+        with open_session(self._database) as session:
+            waiting = waiting_for_judgement(session, older_than_s=JUDGE_AFTER_S)
+        for model, version in waiting:
+            self._doorbell.request_judgement(JudgeVersion(model=model, version=version))
+
+    def keep_traffic(self) -> None:
+        """Let splits learn, and stop those in which a version is clearly worse."""
+        self._traffic.keep()
+
     def maintain_partitions(self) -> None:
-        """Make partitions ahead and drop those past their retention."""
+        """Make partitions ahead and drop those past their retention, and what was summed up of their traffic."""
         with self._database.begin() as connection:
             made = ensure_partitions(connection)
             dropped = drop_expired_partitions(connection, retention=self._retention)
-        log.info("partitions_maintained", made=made, dropped=dropped)
+            forget_minutes(connection, older_than=self._retention)
+        with self._database.begin() as connection:
+            feedback = drop_expired_feedback(connection)
+        log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""
@@ -109,12 +145,16 @@ class Maintenance:
 def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
+    app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
-    # Four jobs a second would push the predictions off Flower's page.
+    app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)
+    # Six jobs a second would push the predictions off Flower's page.
+    app.task(name=TaskName.ADVANCE_BACKTESTS, shared=False, send_events=False)(maintenance.advance_backtests)
     app.task(name=TaskName.REAP_LEASES, shared=False, send_events=False)(maintenance.reap_leases)
     app.task(name=TaskName.EXPIRE_PREDICTIONS, shared=False, send_events=False)(maintenance.expire_predictions)
     app.task(name=TaskName.RING_STRANDED, shared=False, send_events=False)(maintenance.ring_stranded)
+    app.task(name=TaskName.KEEP_TRAFFIC, shared=False, send_events=False)(maintenance.keep_traffic)
     app.task(name=TaskName.SUMMARIZE_FINISHED, shared=False, send_events=False)(maintenance.summarize_finished)
 
 

@@ -23,7 +23,8 @@ from store.database import open_session
 from store.errors import ObjectMissingError, ObjectsUnavailableError
 from store.models import ServedVersion
 from store.objects import ObjectStore
-from store.tunings import find_tuning, recent_inputs, store_tuning, try_lock_tuning, unlock_tuning
+from store.tables.tuning import Tuning as TuningRow
+from store.tunings import find_sibling_tuning, find_tuning, recent_inputs, store_tuning, try_lock_tuning, unlock_tuning
 
 log = structlog.get_logger()
 
@@ -59,13 +60,17 @@ class Tuner:
         """Return what was measured earlier, unless other code wrote it or its rules have changed since."""
         with open_session(self._database) as session:
             row = find_tuning(session, version.model_version_id, **self.key)
-        if row is None:
-            return None
-        try:
-            choice = Choice.from_json(row.choice)
-        except (TypeError, KeyError):
-            return None
-        return Known(choice=choice, complete=row.complete) if spec.tuning.allow(choice) else None
+        return None if row is None else _read(row, spec, complete=row.complete)
+
+    def borrow(self, version: ServedVersion, spec: ModelSpec) -> Known | None:
+        """Return what was measured of the same network with other weights, until this version is measured itself.
+
+        Without it a version that is promoted under load would run as slowly as it was written, for as long as nothing
+        is idle.
+        """
+        with open_session(self._database) as session:
+            row = find_sibling_tuning(session, version.model_version_id, **self.key)
+        return None if row is None else _read(row, spec, complete=False)
 
     def measure(
         self,
@@ -149,3 +154,11 @@ class Tuner:
             batch=found.choice.batch,
             seconds=round(found.seconds, 2),
         )
+
+
+def _read(row: TuningRow, spec: ModelSpec, *, complete: bool) -> Known | None:
+    try:
+        choice = Choice.from_json(row.choice)
+    except (TypeError, KeyError):
+        return None
+    return Known(choice=choice, complete=complete) if spec.tuning.allow(choice) else None

@@ -20,8 +20,10 @@ from uuid_utils.compat import uuid7
 from schemas.enums import ErrorCode, WorkerRole
 from stack.bootstrap import BUNDLED
 from store import ledger
+from store.feedback import Correction, record_feedback
 from store.ledger import Claim, Outcome, Submission
 from store.models import ServedVersion, promote, register_version, resolve
+from store.tables.model_version import ModelVersion
 from store.workers import register_worker
 from tests.running import SAMPLES
 
@@ -50,15 +52,24 @@ VECTOR_CONFIG: dict[str, Any] = {
 
 # In an order in which no reference is left hanging.
 CLEAN_ROWS = (
+    "DELETE FROM feedback",
     "DELETE FROM indexed_items",
+    "DELETE FROM backtests",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
     "DELETE FROM finished_seconds",
+    "DELETE FROM trainings",
+    "DELETE FROM training_schedules",
+    "DELETE FROM traffic_minutes",
 )
 CLEAN_MODELS = (
+    "DELETE FROM traffic",
     "DELETE FROM similarity_indexes",
+    "DELETE FROM decisions WHERE reason <> 'bundled with torchqueue'",
+    "UPDATE models SET challenger_id = NULL, upcoming_id = NULL",
     "UPDATE models SET champion_id = (SELECT id FROM model_versions WHERE model_id = models.id AND source = 'bundled')",
+    "UPDATE model_versions SET archived_at = NULL, failed_at = NULL",
     "DELETE FROM model_versions WHERE source <> 'bundled'",
     "DELETE FROM models WHERE champion_id IS NULL",
 )
@@ -100,8 +111,40 @@ def add_model(
         metrics={},
         source="imported",
     )
-    promote(session, name=name, number=number)
+    return make_champion(session, name, number)
+
+
+def make_champion(session: Session, name: str, number: int) -> ServedVersion:
+    """Promote a version that every worker holds, whatever those that are registered say."""
+    promote(session, name=name, number=number, actor="tests", reason="to answer")
+    session.execute(
+        text(
+            "UPDATE models SET champion_id = upcoming_id, upcoming_id = NULL, upcoming_since = NULL "
+            "WHERE upcoming_id IS NOT NULL AND name = :name"
+        ),
+        {"name": name},
+    )
+    session.expire_all()
     return resolve(session, name)
+
+
+def add_version(
+    session: Session, name: str, *, promoted: bool = False, like: ServedVersion | None = None
+) -> ModelVersion:
+    """Register the next version of a model that takes vectors, of another's weights where `like` names one."""
+    version = register_version(
+        session,
+        name=name,
+        kind="classification" if like is None else like.kind,
+        config=VECTOR_CONFIG if like is None else like.config,
+        weights_sha256="00" * 32 if like is None else like.weights_sha256,
+        weights_bytes=1,
+        metrics={},
+        source="imported",
+    )
+    if promoted:
+        promote(session, name=name, number=version.number, actor="tests", reason="for a test")
+    return version
 
 
 def success(claim: Claim, **result: Any) -> Outcome:
@@ -162,6 +205,13 @@ class Rows:
             self.connection, worker_id=worker_id or self.worker_id, device="cpu:0", limit=limit, **bounds
         )
 
+    def claim_all(self) -> list[Claim]:
+        """Claim whatever waits, a batch at a time."""
+        claims: list[Claim] = []
+        while found := self.claim():
+            claims += found
+        return claims
+
     def claim_one(self, **changes: Any) -> Claim:
         """Submit one row and claim it."""
         prediction_id = self.add(**changes)
@@ -200,6 +250,13 @@ class Rows:
         )
 
 
+def give_feedback(connection: Connection, labels: Mapping[UUID, Any], *, weight: float = 1.0) -> None:
+    """Say what the right answers to predictions were."""
+    group = [Correction(prediction_id=each, label=label, weight=weight) for each, label in labels.items()]
+    outcomes = record_feedback(connection, group, api_key_id=None, recorded_by=TENANT)
+    assert not [each for each in outcomes if isinstance(each, Exception)], outcomes
+
+
 @contextmanager
 def autocommit(database: Engine) -> Iterator[Connection]:
     """Yield a connection on which every statement commits."""
@@ -210,6 +267,11 @@ def autocommit(database: Engine) -> Iterator[Connection]:
 def clean_rows(database: Engine) -> None:
     """Remove the predictions that tests committed, and what came with them."""
     _execute(database, *CLEAN_ROWS)
+
+
+def clean_models(database: Engine) -> None:
+    """Remove the models and versions that tests committed, and the predictions, but no worker."""
+    _execute(database, *CLEAN_ROWS, *CLEAN_MODELS)
 
 
 def clean(database: Engine) -> None:

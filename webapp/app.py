@@ -15,13 +15,41 @@ from webapp.json import OrjsonProvider
 from webapp.metrics import register_metrics
 from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
-from webapp.views import health, indexed_items, items, masks, models, predictions, status
+from webapp.views import (
+    backtests,
+    drift,
+    feedback,
+    health,
+    indexed_items,
+    items,
+    masks,
+    models,
+    predictions,
+    promotions,
+    status,
+    traffic,
+    trainings,
+)
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
 MAX_FORM_PARTS = 8
 MAX_FORM_MEMORY_BYTES = 64_000
 
-BLUEPRINTS = (predictions.blp, masks.blp, items.blp, indexed_items.blp, models.blp, status.blp, health.blp)
+BLUEPRINTS = (
+    predictions.blp,
+    feedback.blp,
+    masks.blp,
+    items.blp,
+    indexed_items.blp,
+    models.blp,
+    drift.blp,
+    trainings.blp,
+    backtests.blp,
+    traffic.blp,
+    promotions.blp,
+    status.blp,
+    health.blp,
+)
 
 
 def create_app(settings: Settings, services: Services | None = None) -> Flask:

@@ -6,7 +6,7 @@ what is being computed right now wait for it. Every hit is stored as a predictio
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,14 @@ class ResultCache:
             self._lead(ticket, key, settings, computation, run)
             return
         self._follow(ticket, known, computation, run)
+
+    def forget(self, answered: Sequence[tuple[int, int]]) -> None:
+        """Give none of these tenants an answer of these versions from memory again, as pairs of both."""
+        gone = set(answered)
+        with self._lock:
+            for _, memory in self._memories.values():
+                for key in [key for key in memory if key[:2] in gone]:
+                    memory.pop(key, None)
 
     def _lead(
         self, ticket: Ticket, key: Key, settings: CacheSettings, computation: Computation, run: Callable[[Ticket], None]

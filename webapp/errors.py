@@ -39,6 +39,10 @@ class MalformedBodyError(WebError):
     """Raised when a body is not what its content type says."""
 
 
+class BadLineError(MalformedBodyError):
+    """Raised when a line of a file is not what its format asks; the others are read, and it is told by its number."""
+
+
 class UnsupportedMediaError(WebError):
     """Raised when a body's content type or picture format is none that we read."""
 
@@ -94,15 +98,32 @@ KINDS: dict[type[Exception], Kind] = {
     store.UnknownModelError: Kind(404, "unknown-model", "Not Found"),
     store.UnknownVersionError: Kind(404, "unknown-version", "Not Found"),
     store.UnknownPredictionError: Kind(404, "unknown-prediction", "Not Found"),
+    store.UnknownBacktestError: Kind(404, "unknown-backtest", "Not Found"),
+    store.UnknownTrainingError: Kind(404, "unknown-training", "Not Found"),
     store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
+    store.UnknownFeedbackError: Kind(404, "unknown-feedback", "Not Found"),
     NoMaskError: Kind(404, "no-mask", "Not Found"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
+    store.TrainingRunningError: Kind(409, "training-running", "Conflict"),
+    store.TrainingStateError: Kind(409, "training-state", "Conflict"),
+    store.BacktestStateError: Kind(409, "backtest-state", "Conflict"),
     store.IdempotencyConflictError: Kind(409, "idempotency-key-reused", "Conflict"),
+    store.VersionStateError: Kind(409, "version-state", "Conflict"),
+    store.NoEarlierChampionError: Kind(409, "no-earlier-champion", "Conflict"),
+    store.KindMismatchError: Kind(409, "kind-mismatch", "Conflict"),
     NoIndexError: Kind(409, "no-index", "Conflict"),
     MalformedBodyError: Kind(400, "malformed-body", "Bad Request"),
     InvalidHeaderError: Kind(400, "invalid-header", "Bad Request"),
     UnsupportedMediaError: Kind(415, "unsupported-media-type", "Unsupported Media Type"),
     InvalidInputError: Kind(422, "invalid-input", "Unprocessable Content"),
+    store.NoTrainingDataError: Kind(422, "no-training-data", "Unprocessable Content"),
+    store.TrainingOptionError: Kind(422, "invalid-training", "Unprocessable Content"),
+    store.NoFeedbackError: Kind(422, "no-feedback", "Unprocessable Content"),
+    store.BacktestKindError: Kind(422, "no-backtest", "Unprocessable Content"),
+    store.SameVersionError: Kind(422, "same-version", "Unprocessable Content"),
+    store.InvalidLabelError: Kind(422, "invalid-label", "Unprocessable Content"),
+    store.TrafficConflictError: Kind(409, "traffic-conflict", "Conflict"),
+    store.TrafficError: Kind(422, "invalid-traffic", "Unprocessable Content"),
     store.ModelSettingsError: Kind(422, "invalid-settings", "Unprocessable Content"),
     store.ObjectsUnavailableError: Kind(
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
@@ -142,6 +163,15 @@ def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> Re
     return response
 
 
+def slug_of(error: Exception) -> str:
+    """Return the stable slug of an error of ours, for what is reported beside a success."""
+    return _kind_of(error).slug
+
+
+def _kind_of(error: Exception) -> Kind:
+    return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+
+
 def register_error_handlers(app: Flask) -> None:
     """Answer every error of ours, and any other, with a problem document."""
     for cls in KINDS:
@@ -158,7 +188,7 @@ def handle_http_exception(error: HTTPException) -> Response:
 
 
 def _handle_known(error: Exception) -> Response:
-    kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+    kind = _kind_of(error)
     if kind.status == 503:
         log.warning("unavailable", error=str(error))
     extra = {"field": getattr(error, "field", None), "prediction": getattr(error, "prediction", None)}

@@ -28,7 +28,7 @@ from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
 
 from schemas.enums import Scope as KeyScope
-from schemas.predictions import PredictionHeadersSchema, PredictionQueryArgsSchema
+from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
 from webapp.auth import authenticate, read_key
 from webapp.headers import SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
@@ -43,6 +43,9 @@ ENDPOINT = "predictions.PredictionCreateViews"
 
 QUERY = PredictionQueryArgsSchema(unknown=EXCLUDE)
 HEADERS = PredictionHeadersSchema()
+
+#: As the environment of a request has it.
+STICKY_VARIABLE = f"HTTP_{STICKY_HEADER.upper().replace('-', '_')}"
 
 #: Different queries that are remembered.
 QUERIES = 1_024
@@ -138,7 +141,7 @@ class FastLane:
         ticket = prepared.ticket
         try:
             if prepared.sha256 is None:
-                await run_in_loop(self.services, ticket, self._loop_waker())
+                await run_in_loop(self.services, prepared, self._loop_waker())
             else:
                 await self._in_thread(run, self.services, prepared)
             found = finished_body(ticket)
@@ -195,7 +198,11 @@ class FastLane:
         return dict(_parse_query(text)) if text else dict(self._no_query)
 
     def _read_headers(self, environ: Mapping[str, Any]) -> dict[str, Any]:
-        given = {"Prefer": environ.get("HTTP_PREFER"), "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY")}
+        given = {
+            "Prefer": environ.get("HTTP_PREFER"),
+            "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY"),
+            STICKY_HEADER: environ.get(STICKY_VARIABLE),
+        }
         present = {name: value for name, value in given.items() if value is not None}
         return _load(HEADERS, present) if present else dict(self._no_headers)
 

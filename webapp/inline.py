@@ -53,6 +53,10 @@ class InlinePlace:
         """Whether a version is to be answered here, and can be."""
         return version.settings.placement is Placement.INLINE and self._runner.serves(version)
 
+    def is_ready(self, version: ServedVersion) -> bool:
+        """Whether a version that was promoted answers where it is meant to; one that does not yet begins to load."""
+        return version.settings.placement is not Placement.INLINE or self._runner.serves(version)
+
     def answer(self, group: Sequence[Ticket]) -> None:
         """Give tickets their answers, or none where it cannot be computed here. Called by one thread at a time."""
         ordered = sorted(group, key=_version_id)

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine as Database
 
+from store.drift import read_gauges
 from store.stats import queue_depths
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -46,6 +47,28 @@ class QueueCollector(Collector):
         yield gauge
 
 
+class DriftCollector(Collector):
+    """How far champions' answers are from what is usual, as the last check found."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield two gauges, labelled by model, version and measure."""
+        labels = ["model", "version", "measure"]
+        distance = GaugeMetricFamily(
+            "torchqueue_drift", "Distance of the latest answers from usual ones.", labels=labels
+        )
+        alarm = GaugeMetricFamily("torchqueue_drift_alarm", "1 while an alarm over the measure is open.", labels=labels)
+        with self._database.connect() as connection:
+            for row in read_gauges(connection):
+                values = [row["model"], str(row["version"]), row["measure"]]
+                distance.add_metric(values, row["value"])
+                alarm.add_metric(values, int(row["is_open"]))
+        yield distance
+        yield alarm
+
+
 def register_metrics(app: Flask) -> None:
     """Time every request."""
 
@@ -68,4 +91,5 @@ def render_metrics(database: Database) -> bytes:
     else:
         registry.register(REQUESTS)
     registry.register(QueueCollector(database))
+    registry.register(DriftCollector(database))
     return generate_latest(registry)

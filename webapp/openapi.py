@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 
 from schemas.predictions import EXAMPLE
 from schemas.problems import ProblemSchema
+from schemas.trainings import ID as TRAINING_ID
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses
@@ -51,6 +52,8 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of a model.", "example": "fashion"},
     "version": {"description": "Number of one of its versions.", "example": 1},
     "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
+    "backtest_id": {"description": "Id of a backtest.", "example": 7},
+    "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},
 }
@@ -71,6 +74,21 @@ QUEUED_HEADERS: dict[str, Any] = {
         "description": "Seconds after which reading it is worth while.",
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
+}
+
+CREATED_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the new version can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/models/fashion/versions/2"]},
+    }
+}
+
+UPCOMING_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the model can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/models/fashion"]},
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
 }
 
 MASK_HEADERS: dict[str, Any] = {

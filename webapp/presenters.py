@@ -1,20 +1,25 @@
 """From rows and events to what `schemas` dumps."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from schemas.enums import PredictionStatus, Priority
+from schemas.enums import GateOutcome, GatePolicy, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
 from store.ledger import Submission
 from store.models import ServedVersion
+from store.statistics.paired import Gain
+from store.tables.feedback import Feedback
+from store.tables.gate_verdict import GateVerdict
 from store.tables.prediction import Prediction
 
 MS = 1000.0
 
 
 def from_row(row: Prediction) -> dict[str, Any]:
-    """Present a prediction as read from Postgres, with its version and item loaded."""
+    """Present a prediction as read from Postgres, with its version, item and feedback loaded."""
     return {
         "id": row.id,
         "model": row.version.model.name,
@@ -28,6 +33,23 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "item": None if row.item is None else {"catalog": row.item.catalog, "external_id": row.item.external_id},
         **_times(row.created_at, row.started_at, row.finished_at, row.decode_ms, row.compute_ms),
         "device": row.device,
+        "assignment_probability": row.assignment_probability,
+        "shadow_of": row.shadow_of,
+        "feedback": None if row.feedback is None else from_feedback(row.feedback),
+    }
+
+
+def from_feedback(row: Feedback) -> dict[str, Any]:
+    """Present feedback, without saying on what."""
+    return {
+        "label": row.label,
+        "is_correct": row.is_correct,
+        "error": row.error,
+        "source": row.source,
+        "weight": row.weight,
+        "revision": row.revision,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
     }
 
 
@@ -55,6 +77,30 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
             event.compute_ms,
         ),
         "device": event.device,
+        "assignment_probability": submission.assignment_probability,
+        "shadow_of": None,
+        "feedback": None,
+    }
+
+
+def present_gain(gain: Gain) -> dict[str, Any]:
+    """Present a comparison of two versions; an interval without an end has none."""
+    return {
+        name: None if isinstance(value, float) and math.isinf(value) else value for name, value in asdict(gain).items()
+    }
+
+
+def present_verdict(verdict: GateVerdict) -> dict[str, Any]:
+    """Present what the gate said of a version, with its champion loaded."""
+    return {
+        "outcome": GateOutcome(verdict.outcome),
+        "reason": verdict.reason,
+        "policy": GatePolicy(verdict.policy),
+        "champion": None if verdict.champion is None else verdict.champion.number,
+        "training": verdict.training_id,
+        "comparisons": verdict.comparisons,
+        "guards": verdict.guards,
+        "created_at": verdict.created_at,
     }
 
 

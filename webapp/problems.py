@@ -128,6 +128,88 @@ UNKNOWN_PREDICTION = Problem(
     error=store.UnknownPredictionError,
     detail="there is no prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
 )
+UNKNOWN_FEEDBACK = Problem(
+    name="UnknownFeedback",
+    error=store.UnknownFeedbackError,
+    detail="there is no feedback on prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
+)
+UNANSWERED_PREDICTION = Problem(
+    name="UnansweredPrediction",
+    error=store.PredictionStateError,
+    detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is queued: only an answer can be corrected",
+)
+INVALID_LABEL = Problem(
+    name="InvalidLabel",
+    error=store.InvalidLabelError,
+    detail="must be one of the version's labels, not 'Sock': T-shirt/top, Trouser, Pullover",
+    field="label",
+)
+INVALID_FEEDBACK = Problem(
+    name="InvalidFeedback",
+    error=UnprocessableEntity,
+    detail="weight: Must be greater than 0 and less than or equal to 1000.0.",
+    field="weight",
+)
+INVALID_WINDOW = Problem(
+    name="InvalidWindow",
+    error=UnprocessableEntity,
+    detail="window_s: Must be greater than or equal to 1 and less than or equal to 31622400.",
+    field="window_s",
+)
+FEEDBACK_FILE = Problem(
+    name="FeedbackFile",
+    error=errors.MalformedBodyError,
+    detail="the first line lacks the column 'label'; it names prediction, or catalog and external_id, and label",
+)
+FEEDBACK_MEDIA_TYPE = Problem(
+    name="FeedbackMediaType",
+    error=errors.UnsupportedMediaError,
+    detail="send feedback as application/x-ndjson or text/csv",
+)
+UNKNOWN_TRAINING = Problem(
+    name="UnknownTraining",
+    error=store.UnknownTrainingError,
+    detail="there is no training 0199b1d0-4c2e-7a51-9a6e-3d2f8f0c7b11; GET /v1/trainings lists them",
+)
+TRAINING_RUNNING = Problem(
+    name="TrainingRunning",
+    error=store.TrainingRunningError,
+    detail="a training of 'fashion' is under way; wait for it or cancel it: GET /v1/trainings?model=fashion",
+)
+TRAINING_STATE = Problem(
+    name="TrainingState",
+    error=store.TrainingStateError,
+    detail="training 0199b1d0-4c2e-7a51-9a6e-3d2f8f0c7b11 is succeeded already",
+)
+TRAINING_OPTION = Problem(
+    name="TrainingOption",
+    error=store.TrainingOptionError,
+    detail="a segmentation model does not learn from feedback; use `none`",
+    field="feedback",
+)
+INVALID_TRAINING_OPTION = Problem(
+    name="InvalidTrainingOption",
+    error=UnprocessableEntity,
+    detail="epochs: Must be greater than or equal to 1 and less than or equal to 10000.",
+    field="epochs",
+)
+NO_TRAINING_DATA = Problem(
+    name="NoTrainingData",
+    error=store.NoTrainingDataError,
+    detail="model 'shop' has 0 row(s) of feedback that match, and no base data is used; send feedback first, or post "
+    "data",
+)
+INVALID_POSTED_DATA = Problem(
+    name="InvalidPostedData",
+    error=errors.InvalidInputError,
+    detail="must be a list of 2 numbers",
+    field="inputs.3",
+)
+TRAINING_MEDIA_TYPE = Problem(
+    name="TrainingMediaType",
+    error=errors.UnsupportedMediaError,
+    detail="send application/json, or application/x-safetensors with the tensors inputs and targets",
+)
 NO_MASK = Problem(
     name="NoMask",
     error=errors.NoMaskError,
@@ -198,6 +280,75 @@ INVALID_MODEL_SETTINGS = Problem(
     name="InvalidModelSettings",
     error=store.ModelSettingsError,
     detail="answers of a similarity model change with its index and cannot be remembered; leave `cache` out",
+)
+UNKNOWN_BACKTEST = Problem(name="UnknownBacktest", error=store.UnknownBacktestError, detail="there is no backtest 7")
+BACKTEST_STATE = Problem(name="BacktestState", error=store.BacktestStateError, detail="backtest 7 is succeeded already")
+INVALID_BACKTEST = Problem(
+    name="InvalidBacktest", error=UnprocessableEntity, detail="until: Must be later than `since`.", field="until"
+)
+NO_FEEDBACK = Problem(
+    name="NoFeedback",
+    error=store.NoFeedbackError,
+    detail="model 'fashion' has no feedback in this span of time; send some with PUT /v1/predictions/{id}/feedback, "
+    "or leave `since` and `until` out",
+)
+BACKTEST_KIND = Problem(
+    name="BacktestKind",
+    error=store.BacktestKindError,
+    detail="answers of a similarity model are not right or wrong by a label alone; backtests are for classification "
+    "and regression",
+)
+SAME_VERSION = Problem(
+    name="SameVersion",
+    error=store.SameVersionError,
+    detail="version 3 of 'fashion' is the baseline itself; name another `baseline`",
+)
+INVALID_REASON = Problem(
+    name="InvalidReason",
+    error=UnprocessableEntity,
+    detail="reason: Must be 1 to 1000 characters that say why.",
+    field="reason",
+)
+VERSION_STATE = Problem(
+    name="VersionState",
+    error=store.VersionStateError,
+    detail="version 3 of 'fashion' is archived and does not answer any more: worse than version 2",
+)
+NO_EARLIER_CHAMPION = Problem(
+    name="NoEarlierChampion",
+    error=store.NoEarlierChampionError,
+    detail="model 'fashion' had no champion before this one that may answer; promote a version by its number",
+)
+KIND_MISMATCH = Problem(
+    name="KindMismatch",
+    error=store.KindMismatchError,
+    detail="model 'fashion' is of kind classification, not regression; give this one another name",
+)
+INVALID_WEIGHTS = Problem(
+    name="InvalidWeights",
+    error=errors.InvalidInputError,
+    detail="The weights are of another architecture: missing head.weight, unknown fc.weight. Check the model's arch.",
+    field="weights",
+)
+INVALID_TRAFFIC = Problem(
+    name="InvalidTraffic",
+    error=store.TrafficError,
+    detail="the shares of 'fashion' sum up to nothing; give its champion and another version more than 0",
+    field="weights",
+)
+TRAFFIC_CONFLICT = Problem(
+    name="TrafficConflict",
+    error=store.TrafficConflictError,
+    detail="version 4 of 'fashion' is archived; take one that may answer",
+)
+INVALID_SPLIT = Problem(
+    name="InvalidSplit",
+    error=UnprocessableEntity,
+    detail="policy: Must be one of: none, fixed, learned.",
+    field="policy",
+)
+INVALID_SINCE = Problem(
+    name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
 )
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")

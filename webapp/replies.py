@@ -15,7 +15,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.messages import PredictionFinished
-from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL
+from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL
 from store import ledger
 
 log = structlog.get_logger()
@@ -36,6 +36,7 @@ class ReplyListener:
         channel: This process's own.
         on_finished: Told the predictions that this process accepted and that are terminal now.
         on_idle: Told the queues whose worker found nothing left.
+        on_forgotten: Told the pairs of tenant and model version whose answers may not be remembered any more.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ReplyListener:
         *,
         on_finished: Callable[[Sequence[PredictionFinished]], None],
         on_idle: Callable[[Sequence[str]], None],
+        on_forgotten: Callable[[Sequence[tuple[int, int]]], None],
     ) -> None:
         # Kept, because a client that is collected closes the connections of its pool, ours too.
         self._client = client
@@ -54,6 +56,7 @@ class ReplyListener:
         self._channel = channel
         self._on_finished = on_finished
         self._on_idle = on_idle
+        self._on_forgotten = on_forgotten
         self._waiting: dict[str, list[Finish]] = {}
         self._lock = threading.Lock()
         self._healthy = False
@@ -104,7 +107,7 @@ class ReplyListener:
 
     def _hear(self) -> None:
         if not self._healthy:
-            self._pubsub.subscribe(self._channel, FINISHED_CHANNEL, IDLE_CHANNEL)
+            self._pubsub.subscribe(self._channel, FINISHED_CHANNEL, IDLE_CHANNEL, FORGOTTEN_CHANNEL)
             self._healthy = True
         message = self._pubsub.get_message(timeout=UNHEALTHY_POLL_S)
         if message is None:
@@ -114,6 +117,8 @@ class ReplyListener:
             self._settle(PredictionFinished.load_many(data))
         elif channel == IDLE_CHANNEL:
             self._on_idle(json.loads(data))
+        elif channel == FORGOTTEN_CHANNEL:
+            self._on_forgotten([(tenant, version) for tenant, version in json.loads(data)])
         else:
             self._look_at(json.loads(data))
 

@@ -1,7 +1,7 @@
 """The way of one prediction request through this process: check, store the input, submit, wait, answer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -31,6 +31,7 @@ from webapp.presenters import from_event
 from webapp.responses import prediction_response
 from webapp.services import Services
 from webapp.tickets import Ticket, Waiter
+from webapp.traffic import choose, request_point
 
 # A commit that takes longer than this means that Postgres hangs.
 ACCEPT_TIMEOUT_S = 5.0
@@ -90,10 +91,12 @@ class Prepared:
     Attributes:
         ticket: To hand over.
         sha256: Hex hash of its input; None where no answer is remembered.
+        shadows: Versions that compute the same afterwards and answer nobody.
     """
 
     ticket: Ticket
     sha256: str | None
+    shadows: Sequence[ServedVersion] = ()
 
 
 def prepare(
@@ -114,16 +117,20 @@ def prepare(
     if (query["catalog"] is None) != (query["external_id"] is None):
         missing = "catalog" if query["catalog"] is None else "external_id"
         raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
-    version = services.models.resolve(model, query["version"])
+    route = services.models.route(model, query["version"])
+    version, split, probability = route.version, route.split, None
+    if split is not None and split.arms:
+        arm = choose(split, request_point(split, caller, query, headers))
+        version, probability = arm.version, arm.probability
     given = read_input(request, version, services.settings.max_pixels)
-    submission = _submission(services, caller, version, given, query, headers["idempotency_key"])
+    submission = _submission(services, caller, version, given, query, headers["idempotency_key"], probability)
     ticket = Ticket(submission, version, wait_s=wait_s)
     ticket.inline = services.inline is not None and services.inline.serves(version)
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
     forgetful = version.settings.cache is None or query["no_cache"]
-    return Prepared(ticket, None if forgetful else given.sha256)
+    return Prepared(ticket, None if forgetful else given.sha256, () if split is None else split.shadows)
 
 
 def run(services: Services, prepared: Prepared) -> None:
@@ -137,15 +144,16 @@ def run(services: Services, prepared: Prepared) -> None:
         _submit(services, ticket)
     else:
         services.cache.run(ticket, prepared.sha256, remembered, partial(_submit, services))
+    services.shadows.cast(ticket, prepared.shadows)
 
 
-async def run_in_loop(services: Services, ticket: Ticket, waker: LoopWaker) -> None:
-    """Have a ticket answered and wait in the event loop as long as the client wants.
+async def run_in_loop(services: Services, prepared: Prepared, waker: LoopWaker) -> None:
+    """Have a ticket answered, whatever is remembered, and wait in the event loop as long as the client wants.
 
     Raises:
         WebError: It was refused.
     """
-    signal = LoopSignal(waker)
+    ticket, signal = prepared.ticket, LoopSignal(waker)
     ticket.settle_by(signal)
     services.listener.expect(ticket.submission.id, ticket.finish)
     try:
@@ -154,6 +162,7 @@ async def run_in_loop(services: Services, ticket: Ticket, waker: LoopWaker) -> N
     finally:
         services.listener.forget(ticket.submission.id, ticket.finish)
     ticket.check()
+    services.shadows.cast(ticket, prepared.shadows)
 
 
 def ask(
@@ -253,6 +262,7 @@ def _submission(
     given: Input,
     query: dict[str, Any],
     idempotency_key: str | None,
+    assignment_probability: float | None = None,
 ) -> Submission:
     stored = None if given.data is None else services.objects.put(given.data)
     return Submission(
@@ -270,6 +280,7 @@ def _submission(
         deadline_ms=query["deadline_ms"],
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
+        assignment_probability=assignment_probability,
     )
 
 

@@ -3,11 +3,16 @@
 import os
 import random
 import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Self
 
 from flask import current_app
 from sqlalchemy import Engine as Database
 
+from schemas.messages import TrainModel
 from schemas.names import reply_channel
 from store.database import create_database, open_session
 from store.keys import Principal, verify_key
@@ -15,6 +20,7 @@ from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
@@ -22,6 +28,7 @@ from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.memo import Memo
 from webapp.replies import ReplyListener
+from webapp.shadows import Shadows
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -29,6 +36,9 @@ KEY_CACHE_S = 5.0
 
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
+
+#: A version that cannot be loaded in this process is left to the workers after so long.
+INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
@@ -59,22 +69,33 @@ class Services:
         self.directory = WorkerDirectory(self.background, balancer)
         self.inline = InlinePlace(load_runner(settings)) if settings.inline else None
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
+        self.cache = ResultCache()
+        # The dispatcher's own is for one thread alone.
+        self._training_bell = Doorbell(settings.redis_url)
+        self._training_lock = threading.Lock()
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
             self.channel,
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
+            on_forgotten=self.cache.forget,
         )
         self.keys = KeyCache(self.database)
-        self.models = ModelCache(self.database)
-        self.cache = ResultCache()
+        self.shadows = Shadows(self.dispatcher)
+        self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
+
+    def ring_training(self, message: TrainModel) -> None:
+        """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
+        with self._training_lock:
+            self._training_bell.request_training(message)
 
     def start(self) -> Self:
         """Start the threads of this process."""
         self.directory.start()
         self.listener.start()
         self.dispatcher.start()
+        self.shadows.start()
         return self
 
 
@@ -102,12 +123,33 @@ class KeyCache:
             return verify_key(session, key)
 
 
-class ModelCache:
-    """Which version answers, remembered for a second."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The version that answers, unless the model's traffic is split; a version that was asked for is never split."""
 
-    def __init__(self, database: Database) -> None:
+    version: ServedVersion
+    split: Split | None
+
+
+class ModelCache:
+    """Which version answers, remembered for a second.
+
+    Args:
+        database: Where promotions are.
+        is_ready: Whether a new champion can answer in this process, where it is meant to; the one before goes on until
+            then. None: all champions answer on workers, which load them before they are champions.
+    """
+
+    def __init__(self, database: Database, is_ready: Callable[[ServedVersion], bool] | None = None) -> None:
         self._database = database
+        self._is_ready = is_ready
+        self._answering: dict[str, ServedVersion] = {}
+        self._waiting_since: dict[str, float] = {}
         self._memo = Memo(self._read, MODEL_CACHE_S)
+
+    def route(self, name: str, number: int | None) -> Route:
+        """Return the asked version, or the champion and how the model's traffic is split; raises as `resolve`."""
+        return self._memo.get((name, number))
 
     def resolve(self, name: str, number: int | None) -> ServedVersion:
         """Return the version that answers: the asked one, or the champion.
@@ -116,15 +158,31 @@ class ModelCache:
             UnknownModelError: There is no such model, or it has no champion yet.
             UnknownVersionError: The model has no such version.
         """
-        return self._memo.get((name, number))
+        return self.route(name, number).version
 
     def knows(self, name: str, number: int | None) -> bool:
         """Whether `resolve` would return at once."""
         return self._memo.knows((name, number))
 
-    def _read(self, asked: tuple[str, int | None]) -> ServedVersion:
+    def _read(self, asked: tuple[str, int | None]) -> Route:
+        name, number = asked
         with open_session(self._database) as session:
-            return resolve(session, *asked)
+            found = resolve(session, name, number)
+            split = read_split(session, found) if number is None else None
+        answering = found if number is not None or self._is_ready is None else self._await(found, self._is_ready)
+        # A split is the champion's own; until that can answer, the one before it answers alone.
+        return Route(answering, split if answering.model_version_id == found.model_version_id else None)
+
+    def _await(self, champion: ServedVersion, is_ready: Callable[[ServedVersion], bool]) -> ServedVersion:
+        name = champion.model
+        answering = self._answering.setdefault(name, champion)
+        if answering.model_version_id != champion.model_version_id and not is_ready(champion):
+            since = self._waiting_since.setdefault(name, time.monotonic())
+            if time.monotonic() - since < INLINE_PATIENCE_S:
+                return replace(answering, settings=champion.settings)
+        self._waiting_since.pop(name, None)
+        self._answering[name] = champion
+        return champion
 
 
 def services() -> Services:

@@ -27,6 +27,7 @@ machine the two wait for each other many times longer than they compute."""
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
+    "recipe": NAME,
     "description": "What a round cut diamond costs in US dollars, from its weight, grades and measures.",
     "kind": "regression",
     "arch": "tabular-resnet",
@@ -87,22 +88,33 @@ def train_diamond_price(options: RecipeOptions, on_progress: OnProgress | None =
     training, calibration, test = _load(options)
     torch.manual_seed(options.seed)
     started = time.perf_counter()
-    config = _configure(training)
+    # Weights are good for the scale alone that they were trained in.
+    config = _configure(training) if options.config is None else dict(options.config)
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, config), options.device)
     assert isinstance(predictor, RegressionPredictor), "the configuration above says so"
+    options.begin(predictor)
     fit_options = FitOptions(
-        epochs=options.epochs or EPOCHS,
-        batch_size=BATCH_SIZE,
-        peak_learning_rate=PEAK_LEARNING_RATE,
+        epochs=options.choose_epochs(EPOCHS),
+        batch_size=options.batch_size or BATCH_SIZE,
+        peak_learning_rate=options.choose_rate(PEAK_LEARNING_RATE),
         weight_decay=WEIGHT_DECAY,
         seed=options.seed,
         optimizer="adamw",
     )
+    items, prices, weights = options.add_examples(predictor, training.items, training.prices)
     with compute_threads(THREADS):
-        fit(predictor, training.items, training.prices, fit_options, on_progress=on_progress)
+        fit(
+            predictor,
+            items,
+            prices,
+            fit_options,
+            weights=weights,
+            on_progress=on_progress,
+            checkpoints=options.checkpoints,
+        )
     predictor = predictor.calibrated(forward_all(predictor, calibration.items), calibration.prices)
     metrics = {
-        "train_items": len(training),
+        "train_items": len(items),
         "calibration_items": len(calibration),
         "epochs": fit_options.epochs,
         "seed": options.seed,

@@ -35,6 +35,7 @@ chooses nothing: it is looked at once, at the end."""
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
+    "recipe": NAME,
     "description": "Which of ten kinds of garment a photo shows: one garment on a plain background.",
     "kind": "classification",
     "arch": "fashion-cnn",
@@ -98,20 +99,31 @@ def train_fashion(options: RecipeOptions, on_progress: OnProgress | None = None)
     torch.manual_seed(options.seed)
     started = time.perf_counter()
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
+    options.begin(predictor)
     # About twice as fast on CPUs as the default layout, with the channels last in memory too.
     predictor.module.to(memory_format=torch.channels_last)
     fit_options = FitOptions(
-        epochs=options.epochs or EPOCHS,
-        batch_size=BATCH_SIZE,
-        peak_learning_rate=PEAK_LEARNING_RATE,
+        epochs=options.choose_epochs(EPOCHS),
+        batch_size=options.batch_size or BATCH_SIZE,
+        peak_learning_rate=options.choose_rate(PEAK_LEARNING_RATE),
         weight_decay=WEIGHT_DECAY,
         seed=options.seed,
         bfloat16=_computes_bfloat16_fast(options.device),
     )
-    fit(predictor, training.images, training.targets, fit_options, augment=augment_garments, on_progress=on_progress)
+    images, targets, weights = options.add_examples(predictor, training.images, training.targets)
+    fit(
+        predictor,
+        images,
+        targets,
+        fit_options,
+        weights=weights,
+        augment=augment_garments,
+        on_progress=on_progress,
+        checkpoints=options.checkpoints,
+    )
     predictor.module.to(memory_format=torch.contiguous_format)
     metrics = {
-        "train_items": len(training),
+        "train_items": len(images),
         "epochs": fit_options.epochs,
         "seed": options.seed,
         "seconds": round(time.perf_counter() - started, 1),

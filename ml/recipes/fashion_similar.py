@@ -29,6 +29,7 @@ WEIGHT_DECAY = 5e-4
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
+    "recipe": NAME,
     "description": "Which of your items look most like a photo: one garment on a plain background.",
     "kind": "similarity",
     "arch": "fashion-embedder",
@@ -103,19 +104,29 @@ def train_fashion_similar(options: RecipeOptions, on_progress: OnProgress | None
     torch.manual_seed(options.seed)
     started = time.perf_counter()
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
-    _begin_with_body(predictor)
+    if options.weights is None:
+        _begin_with_body(predictor)
+    options.begin(predictor)
     # About twice as fast on CPUs as the default layout, with the channels last in memory too.
     predictor.module.to(memory_format=torch.channels_last)
     fit_options = FitOptions(
-        epochs=options.epochs or EPOCHS,
-        batch_size=BATCH_SIZE,
-        peak_learning_rate=PEAK_LEARNING_RATE,
+        epochs=options.choose_epochs(EPOCHS),
+        batch_size=options.batch_size or BATCH_SIZE,
+        peak_learning_rate=options.choose_rate(PEAK_LEARNING_RATE),
         weight_decay=WEIGHT_DECAY,
         seed=options.seed,
         # CPUs whose instructions for it stop at the forward take ten times as long with it.
         bfloat16=options.device != "cpu",
     )
-    fit(predictor, training.images, training.targets, fit_options, augment=augment_garments, on_progress=on_progress)
+    fit(
+        predictor,
+        training.images,
+        training.targets,
+        fit_options,
+        augment=augment_garments,
+        on_progress=on_progress,
+        checkpoints=options.checkpoints,
+    )
     predictor.module.to(memory_format=torch.contiguous_format)
     seconds = round(time.perf_counter() - started, 1)
     validation = labelled.part(n_training).part(0, options.limit)

@@ -1,6 +1,5 @@
 """Recipe of ``garments``: a small U-Net on scenes composed from Fashion-MNIST and real photographs, on the fly."""
 
-import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ WARMUP_SHARE = 0.15
 
 CONFIG: dict[str, Any] = {
     "name": NAME,
+    "recipe": NAME,
     "description": "Which garments lie where in a picture: masks, boxes and areas of one to several of them.",
     "kind": "segmentation",
     "arch": "garment-unet",
@@ -104,25 +104,26 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
         TrainingError: The training failed.
     """
     directory: Path = options.data or DEFAULT_DIRECTORY
-    epochs = options.epochs or EPOCHS
+    epochs = options.choose_epochs(EPOCHS)
     steps = EPOCH_STEPS if options.limit is None else min(EPOCH_STEPS, -(-options.limit // BATCH_SIZE))
     coarse_steps = round(steps * epochs * COARSE_SHARE)
     next_batch = _build_batches(directory, coarse_steps)
     torch.manual_seed(options.seed)
     started = time.perf_counter()
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
+    options.begin(predictor)
     # About twice as fast on CPUs as the default layout, with the channels last in memory too.
     predictor.module.to(memory_format=torch.channels_last)
     fit_options = FitOptions(
         epochs=epochs,
         batch_size=BATCH_SIZE,
-        peak_learning_rate=PEAK_LEARNING_RATE,
+        peak_learning_rate=options.choose_rate(PEAK_LEARNING_RATE),
         weight_decay=WEIGHT_DECAY,
         warmup_share=WARMUP_SHARE,
         seed=options.seed,
         optimizer="adamw",
     )
-    fit_fresh(predictor, next_batch, fit_options, steps=steps, on_progress=on_progress)
+    fit_fresh(predictor, next_batch, fit_options, steps=steps, on_progress=on_progress, checkpoints=options.checkpoints)
     predictor.module.to(memory_format=torch.contiguous_format)
     metrics = {
         "train_scenes": coarse_steps * COARSE_BATCH_SIZE + (steps * epochs - coarse_steps) * BATCH_SIZE,
@@ -138,10 +139,9 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
 def _build_batches(directory: Path, coarse_steps: int) -> NextBatch:
     coarse = build_composer("train", directory, size=(COARSE_SIDE_PX, COARSE_SIDE_PX))
     fine = build_composer("train", directory)
-    made = itertools.count()
 
-    def next_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if next(made) < coarse_steps:
+    def next_batch(generator: torch.Generator, made: int) -> tuple[Tensor, Tensor]:
+        if made < coarse_steps:
             scenes = coarse.compose(COARSE_BATCH_SIZE, generator)
         else:
             scenes = fine.compose(BATCH_SIZE, generator)

@@ -1,6 +1,7 @@
 """Recipe of ``xor``: a 2-8-1 network, trained in seconds, for examples and for measuring overhead."""
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +14,16 @@ from ml.training import FitOptions, OnProgress, fit, forward_all
 
 NAME = "xor"
 EPOCHS = 50
+BATCH_SIZE = 32
+PEAK_LEARNING_RATE = 0.3
 REPEATS = 64
 """Copies of the table in one pass; each copy is changed by its own noise."""
 NOISE = 0.1
 """Standard deviation of what is added to every input in training, so that 0.9 counts as 1."""
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "name": NAME,
+    "recipe": NAME,
     "description": "Exclusive or of two numbers near 0 or 1: the smallest network, for examples and measurements.",
     "kind": "classification",
     "arch": "mlp",
@@ -67,13 +71,29 @@ def train_xor(options: RecipeOptions, on_progress: OnProgress | None = None) -> 
     started = time.perf_counter()
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
     inputs, targets = load_table()
-    epochs = options.epochs or EPOCHS
-    fit_options = FitOptions(epochs=epochs, batch_size=32, peak_learning_rate=0.3, seed=options.seed)
-    table = inputs.repeat(REPEATS, 1), targets.repeat(REPEATS)
-    fit(predictor, *table, fit_options, augment=_add_noise, on_progress=on_progress)
+    options.begin(predictor)
+    epochs = options.choose_epochs(EPOCHS)
+    fit_options = FitOptions(
+        epochs=epochs,
+        batch_size=options.batch_size or BATCH_SIZE,
+        peak_learning_rate=options.choose_rate(PEAK_LEARNING_RATE),
+        seed=options.seed,
+    )
+    items, wanted, weights = options.add_examples(predictor, inputs.repeat(REPEATS, 1), targets.repeat(REPEATS))
+    fit(
+        predictor,
+        items,
+        wanted,
+        fit_options,
+        weights=weights,
+        augment=_add_noise,
+        on_progress=on_progress,
+        checkpoints=options.checkpoints,
+    )
     outputs = forward_all(predictor, inputs)
     scores = torch.where(targets == 1, outputs[:, 0].sigmoid(), 1 - outputs[:, 0].sigmoid())
     metrics = {
+        "train_items": len(items),
         "accuracy": predictor.metric(outputs, targets),
         "lowest_score": round(float(scores.min()), 4),
         "epochs": epochs,

@@ -1,4 +1,4 @@
-"""Items of similarity indexes: add many, remove one."""
+"""Items: add many to a similarity index, remove one from it, or forget one altogether."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class Photo:
 
 @click.group()
 def items() -> None:
-    """Manage the items that a similarity model finds."""
+    """Manage the items of your catalogs and of similarity indexes."""
 
 
 @items.command()
@@ -78,6 +78,35 @@ def remove(var_dir: Path, model: str, catalog: str, external_id: str) -> None:
     with ApiClient(var_dir) as client:
         client.remove_item(model, catalog, external_id)
     console.print(f"{catalog}/{external_id} is found no more")
+
+
+@items.command()
+@var_option
+@click.argument("catalog")
+@click.argument("external_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@one_line_errors
+def forget(var_dir: Path, catalog: str, external_id: str, yes: bool, as_json: bool) -> None:
+    """Remove all that is stored of an item, under every key, and name the versions that have learned from it.
+
+    Its predictions with their inputs and feedback, and its places in indexes. There is no way back.
+    """
+    if not yes:
+        click.confirm(f"Forget all that is stored of {catalog}/{external_id}?", abort=True)
+    with ApiClient(var_dir) as client:
+        gone = client.forget_item(catalog, external_id)
+    if as_json:
+        print_json(gone)
+        return
+    files = gone["objects"]
+    console.print(
+        f"{catalog}/{external_id} is forgotten: {gone['predictions']} predictions, {gone['feedback']} with feedback, "
+        f"{gone['index_entries']} index entries; files: {files['removed']} removed, {files['kept']} in other use, "
+        f"{files['pending']} to be removed within minutes"
+    )
+    if gone["versions"]:
+        print_table(["learned from it", "version"], [(each["model"], each["version"]) for each in gone["versions"]])
 
 
 def _put(client: ApiClient, model: str, catalog: str, photo: Photo) -> str | None:

@@ -1,4 +1,4 @@
-"""Models: list, import, configure, promote, reindex, tune."""
+"""Models: list, import, configure, reindex, tune, and which version answers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,14 @@ from schemas.enums import Durability, Placement
 from schemas.model_settings import LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
 from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
+from stack.commands.promotions import decisions_, promote_, rollback_, versions_
 from stack.commands.reindex import reindex
+from stack.commands.traffic import compare_, traffic_
 from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
 from store.headlines import HELD_OUT, find_headline
-from store.models import configure, list_models, list_versions, promote
+from store.models import configure, list_models, list_versions
 
 
 @click.group()
@@ -26,6 +28,12 @@ def models() -> None:
 models.add_command(import_)
 models.add_command(reindex)
 models.add_command(tune)
+models.add_command(versions_)
+models.add_command(promote_)
+models.add_command(rollback_)
+models.add_command(decisions_)
+models.add_command(traffic_)
+models.add_command(compare_)
 
 
 @models.command("list")
@@ -71,18 +79,6 @@ def configure_(
         configure(session, name=model, settings=settings)
     remembered = "nothing is remembered" if cache is None else f"answers are remembered for {cache.ttl_s:g} s"
     console.print(f"{model} computes {placement}; {remembered}")
-
-
-@models.command("promote")
-@var_option
-@click.argument("model")
-@click.argument("version", type=int)
-@one_line_errors
-def promote_(var_dir: Path, model: str, version: int) -> None:
-    """Let a version answer when a request names none."""
-    with open_session(open_database(var_dir)) as session:
-        promote(session, name=model, number=version)
-    console.print(f"{model} version {version} answers now")
 
 
 def _headline(kind: str, metrics: Mapping[str, Any]) -> str | None:

@@ -16,5 +16,5 @@ class IdempotencyKey(Base):
     api_key_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment="Keys of tenants never collide.")
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[str] = mapped_column(comment="Hex; tells a repeat from another request under the same key.")
-    prediction_id: Mapped[UUID]
+    prediction_id: Mapped[UUID] = mapped_column(index=True)
     created_at: Mapped[CreatedAt]

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from schemas.enums import PredictionStatus, Priority
 from store.database import Base, CreatedAt, JsonObject, UtcDateTime
+from store.tables.feedback import Feedback
 from store.tables.item import Item
 from store.tables.model_version import ModelVersion
 
@@ -43,6 +44,9 @@ class Prediction(Base):
         Index("ix_predictions_key", "api_key_id", "model_version_id", "id"),
         # The endings that are rare; a success costs no entry.
         Index("ix_predictions_ending", "status", "id", postgresql_where=RARE_ENDING),
+        Index("ix_predictions_shadow_of", "shadow_of", postgresql_where=text("shadow_of IS NOT NULL")),
+        Index("ix_predictions_shadow", "model_version_id", "id", postgresql_where=text("shadow_of IS NOT NULL")),
+        Index("ix_predictions_backtest", "backtest_id", "id", postgresql_where=text("backtest_id IS NOT NULL")),
         Index("ix_predictions_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         {"postgresql_partition_by": "RANGE (id)"},
     )
@@ -82,6 +86,13 @@ class Prediction(Base):
     cached: Mapped[bool] = mapped_column(
         server_default=false(), comment="Answered with the result of an earlier prediction of the same input."
     )
+    shadow_of: Mapped[UUID | None] = mapped_column(comment="The prediction that was answered in its stead.")
+    assignment_probability: Mapped[float | None] = mapped_column(
+        comment="With which its version was chosen for it; NULL: the version was not drawn."
+    )
+    backtest_id: Mapped[int | None] = mapped_column(
+        BigInteger, comment="The backtest that it is a row of; it answers nobody."
+    )
     created_at: Mapped[CreatedAt]
     started_at: Mapped[UtcDateTime | None]
     finished_at: Mapped[UtcDateTime | None]
@@ -93,4 +104,9 @@ class Prediction(Base):
     )
     item: Mapped[Item | None] = relationship(
         primaryjoin=lambda: Item.id == Prediction.item_id, foreign_keys=[item_id], viewonly=True
+    )
+    feedback: Mapped[Feedback | None] = relationship(
+        primaryjoin=lambda: Feedback.prediction_id == Prediction.id,
+        foreign_keys=lambda: [Prediction.id],
+        viewonly=True,
     )

@@ -2,9 +2,15 @@
 
 from store.database import Base
 from store.tables.api_key import ApiKey
+from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
+from store.tables.decision import Decision
+from store.tables.drift import DriftAlarm, DriftMonitor
 from store.tables.embedding import Embedding
+from store.tables.feedback import Feedback, FeedbackRevision
 from store.tables.finished import FinishedSecond, FinishedSummary
+from store.tables.forgotten_object import ForgottenObject
+from store.tables.gate_verdict import GateVerdict
 from store.tables.idempotency_key import IdempotencyKey
 from store.tables.indexed_item import IndexedItem
 from store.tables.item import Item
@@ -13,6 +19,8 @@ from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
 from store.tables.similarity_index import SimilarityIndex
+from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
+from store.tables.training import Training, TrainingExample, TrainingSchedule
 from store.tables.tuning import Tuning
 from store.tables.worker import Worker
 
@@ -20,10 +28,19 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "Backtest",
+    "BacktestItem",
     "BatchCeiling",
+    "Decision",
+    "DriftAlarm",
+    "DriftMonitor",
     "Embedding",
+    "Feedback",
+    "FeedbackRevision",
     "FinishedSecond",
     "FinishedSummary",
+    "ForgottenObject",
+    "GateVerdict",
     "IdempotencyKey",
     "IndexedItem",
     "Item",
@@ -32,6 +49,12 @@ __all__ = [
     "Prediction",
     "ProcessLayout",
     "SimilarityIndex",
+    "Traffic",
+    "TrafficArm",
+    "TrafficMinute",
+    "Training",
+    "TrainingExample",
+    "TrainingSchedule",
     "Tuning",
     "Worker",
     "metadata",

@@ -26,6 +26,11 @@ class Worker(Base):
     rates: Mapped[dict[str, dict[str, float]]] = mapped_column(
         JSONB, server_default="{}", comment="What versions cost here, by name/version; see store.rates.Rate.dump."
     )
+    load_failures: Mapped[dict[str, str | None]] = mapped_column(
+        JSONB,
+        server_default="{}",
+        comment="Why versions that were to be loaded are not, by name/version; null while one is being loaded.",
+    )
     created_at: Mapped[CreatedAt]
     lease_expires_at: Mapped[UtcDateTime] = mapped_column(comment="Past it, all that the worker held is queued again.")
     progress_at: Mapped[UtcDateTime] = mapped_column(comment="When the engine last finished a batch or was idle.")

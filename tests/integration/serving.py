@@ -21,6 +21,7 @@ from store.keys import create_key
 from store.objects import ObjectStore
 from store.settings import Settings
 from tasks.drainer import Drainer
+from tasks.following import VersionFollower
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tests.factories import clean
@@ -154,7 +155,16 @@ def worker_process(settings: Settings, database: Database, objects: ObjectStore)
     engine = Engine(DEVICE)
     pool = create_database(settings.database_url, application="worker")
     loader = ModelLoader(engine, pool, objects)
-    life = WorkerLife(pool, name="cpu-0@here", role=WorkerRole.INFERENCE, device=DEVICE, queue=QUEUE, held=loader.held)
+    life = WorkerLife(
+        pool,
+        name="cpu-0@here",
+        role=WorkerRole.INFERENCE,
+        device=DEVICE,
+        queue=QUEUE,
+        held=loader.held,
+        load_failures=lambda: loader.load_failures,
+    )
+    follower = VersionFollower(pool, loader, life.tell)
     drainer = Drainer(
         engine=engine,
         loader=loader,
@@ -168,10 +178,12 @@ def worker_process(settings: Settings, database: Database, objects: ObjectStore)
     )
     loader.preload_champions()
     life.begin()
+    follower.start()
     worker = BackgroundWorker(drainer)
     worker.start()
     yield worker
     worker.stop()
+    follower.stop()
     drainer.close()
     life.end()
     engine.close()

@@ -6,15 +6,54 @@ from flask.views import MethodView
 
 from schemas import predictions as schemas
 from schemas.enums import Scope
+from schemas.forgetting import EXAMPLE as FORGOTTEN_EXAMPLE
+from schemas.forgetting import ForgottenItemSchema
 from store.database import open_session
+from store.forgetting import REQUEST_PATIENCE, forget_item, remove_objects
 from store.predictions import list_item_predictions
-from webapp.auth import require, visible_to
+from store.replies import publish, publish_forgotten
+from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
 from webapp.responses import page
 from webapp.services import services
 
 blp = Blueprint("items", __name__, url_prefix="/v1", description="The things of your catalog.")
+
+
+@blp.route("/items/<string:catalog>/<string:external_id>")
+class ItemViews(MethodView):
+    """One item."""
+
+    @problems(UNKNOWN_ITEM)
+    @blp.doc(operationId="forget_item")
+    @require(Scope.PREDICT)
+    @blp.response(200, ForgottenItemSchema, description="What is gone.", example=FORGOTTEN_EXAMPLE)
+    def delete(self, catalog: str, external_id: str) -> dict[str, Any]:
+        """Forget an item.
+
+        Removes what is stored of it under your key, an admin of every key: its predictions, their inputs, masks and
+        feedback, its places in indexes, and the keys of its requests. What was still open is cancelled. Weights that
+        were trained with it are not undone; the answer names their versions, and the log of decisions keeps that
+        something was forgotten, not what.
+        """
+        collaborators, caller = services(), principal()
+        with open_session(collaborators.database) as session:
+            forgotten = forget_item(
+                session, catalog=catalog, external_id=external_id, api_key_id=visible_to(), actor=caller.name
+            )
+        publish(collaborators.redis, forgotten.canceled)
+        publish_forgotten(collaborators.redis, forgotten.answered)
+        files = remove_objects(
+            collaborators.database, collaborators.objects, forgotten.digests, patience=REQUEST_PATIENCE
+        )
+        return {
+            "catalog": catalog,
+            "external_id": external_id,
+            **forgotten.counts,
+            "objects": files,
+            "versions": [{"model": model, "version": number} for model, number in forgotten.versions],
+        }
 
 
 @blp.route("/items/<string:catalog>/<string:external_id>/predictions")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flask import request, url_for
 from flask.views import MethodView
 
 from schemas import models as schemas
@@ -10,22 +11,30 @@ from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettings, ModelSettingsSchema
 from store import models
 from store.database import open_session
-from store.headlines import find_headline
-from store.tables.model import Model
-from store.tables.model_version import ModelVersion
-from store.tunings import present_tuning
-from webapp.auth import require
+from tasks.cron import check_schedule
+from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
+from webapp.model_documents import present_model, present_version
+from webapp.openapi import CREATED_HEADERS
 from webapp.problems import (
     INVALID_MODEL_SETTINGS,
     INVALID_SETTING,
+    INVALID_WEIGHTS,
+    KIND_MISMATCH,
+    MALFORMED_BODY,
     MALFORMED_REQUEST,
+    NOT_READY,
+    OBJECTS_UNAVAILABLE,
+    TOO_LARGE,
     UNKNOWN_MODEL,
     UNKNOWN_PATH,
     UNKNOWN_VERSION,
+    UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
 from webapp.services import services
+from webapp.training_presenter import retraining_state
+from webapp.uploads import UPLOAD_BODY, read_upload, register_upload
 
 blp = Blueprint("models", __name__, url_prefix="/v1/models", description="What can be asked.")
 
@@ -44,7 +53,7 @@ class ModelViews(MethodView):
         By name, each with the version that answers and what that takes.
         """
         with open_session(services().database) as session:
-            return {"data": [_model(model) for model in models.list_models(session)]}
+            return {"data": [present_model(model) for model in models.list_models(session)]}
 
 
 @blp.route("/<string:model>")
@@ -58,10 +67,11 @@ class ModelByNameViews(MethodView):
     def get(self, model: str) -> dict[str, Any]:
         """Read a model.
 
-        Tells the version that answers and what that takes.
+        Tells the version that answers and what that takes, and what its next training hangs on.
         """
         with open_session(services().database) as session:
-            return _model(models.get_model(session, model))
+            found = models.get_model(session, model)
+            return {**present_model(found), "retraining": retraining_state(session, found)}
 
     @problems(MALFORMED_REQUEST, UNKNOWN_MODEL, INVALID_SETTING, INVALID_MODEL_SETTINGS)
     @blp.doc(operationId="configure_model")
@@ -74,8 +84,10 @@ class ModelByNameViews(MethodView):
         Replaces all settings, for all versions of the model; what is left out gets its default. Every web process
         follows within seconds.
         """
+        wanted = ModelSettings.load(settings)
+        check_schedule(wanted)
         with open_session(services().database) as session:
-            return _model(models.configure(session, name=model, settings=ModelSettings.load(settings)))
+            return present_model(models.configure(session, name=model, settings=wanted))
 
 
 @blp.route("/<string:model>/versions")
@@ -97,7 +109,40 @@ class ModelVersionViews(MethodView):
         Newest first. A version never changes; the model's `champion` says which one answers.
         """
         with open_session(services().database) as session:
-            return {"data": [_version(version) for version in models.list_versions(session, model)]}
+            return {"data": [present_version(version) for version in models.list_versions(session, model)]}
+
+    @problems(
+        MALFORMED_BODY,
+        UNKNOWN_MODEL,
+        KIND_MISMATCH,
+        TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        INVALID_WEIGHTS,
+        OBJECTS_UNAVAILABLE,
+        NOT_READY,
+    )
+    @blp.doc(operationId="upload_model_version", requestBody=UPLOAD_BODY)
+    @require(Scope.ADMIN)
+    @blp.response(
+        201,
+        schemas.ModelVersionSchema,
+        description="The new version.",
+        example=schemas.UPLOADED_EXAMPLE,
+        headers=CREATED_HEADERS,
+    )
+    def post(self, model: str) -> tuple[dict[str, Any], int, dict[str, str]]:
+        """Upload a version of a model.
+
+        The weights are tried in a process of their own, with the configuration that comes with them or else with the
+        champion's. Only what loads, fits and answers is registered; a file that is damaged, of another architecture,
+        holds NaN, or is a pickle is refused, and nothing is stored of it. The version answers after its promotion.
+        """
+        upload = read_upload(request, services().settings.max_upload_bytes)
+        number = register_upload(services(), model, upload, principal().name)
+        with open_session(services().database) as session:
+            document = present_version(models.get_version(session, model, number))
+        location = url_for("models.ModelVersionByNumberViews", model=model, version=number)
+        return document, 201, {"Location": location}
 
 
 @blp.route("/<string:model>/versions/<int:version>")
@@ -115,37 +160,4 @@ class ModelVersionByNumberViews(MethodView):
         each kind of device.
         """
         with open_session(services().database) as session:
-            return _version(models.get_version(session, model, version))
-
-
-def _model(model: Model) -> dict[str, Any]:
-    champion = model.champion
-    return {
-        "name": model.name,
-        "kind": model.kind,
-        "description": model.description,
-        "champion": None if champion is None else champion.number,
-        "input": None if champion is None else champion.config["input"],
-        "settings": ModelSettings.load(model.settings).dump(),
-        "metric": None if champion is None else _metric(model.kind, champion.metrics),
-        "created_at": model.created_at,
-    }
-
-
-def _metric(kind: str, metrics: dict[str, Any]) -> dict[str, Any] | None:
-    found = find_headline(kind, metrics)
-    return None if found is None else {"name": found[0], "value": found[1]}
-
-
-def _version(version: ModelVersion) -> dict[str, Any]:
-    return {
-        "model": version.model.name,
-        "version": version.number,
-        "source": version.source,
-        "config": version.config,
-        "weights_sha256": version.weights_sha256,
-        "weights_bytes": version.weights_bytes,
-        "metrics": version.metrics,
-        "tunings": [present_tuning(row) for row in version.tunings],
-        "created_at": version.created_at,
-    }
+            return present_version(models.get_version(session, model, version))

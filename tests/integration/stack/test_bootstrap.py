@@ -1,5 +1,7 @@
 """`stack.bootstrap`: what a first start needs, made once."""
 
+import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -23,6 +25,27 @@ def test_bundled_models_answer_after_the_first_start(session: Session, objects: 
 
 def test_a_second_start_imports_nothing(database: Database, objects: ObjectStore) -> None:
     assert prepare_database(database, objects) == []
+
+
+def test_other_models_than_the_bundled_ones_can_be_imported(
+    database: Database, objects: ObjectStore, tmp_path: Path
+) -> None:
+    shutil.copytree(BUNDLED / "xor", tmp_path / "ours")
+    config = json.loads((tmp_path / "ours" / "model.json").read_text())
+    (tmp_path / "ours" / "model.json").write_text(json.dumps(config | {"name": "ours"}))
+
+    try:
+        assert prepare_database(database, objects, tmp_path) == ["ours"]
+        with open_session(database) as session:
+            assert resolve(session, "ours").number == 1
+    finally:
+        with open_session(database) as session:
+            session.execute(text("DELETE FROM decisions WHERE model_id = (SELECT id FROM models WHERE name = 'ours')"))
+            session.execute(text("UPDATE models SET champion_id = NULL WHERE name = 'ours'"))
+            session.execute(
+                text("DELETE FROM model_versions WHERE model_id = (SELECT id FROM models WHERE name = 'ours')")
+            )
+            session.execute(text("DELETE FROM models WHERE name = 'ours'"))
 
 
 def test_the_admin_key_may_do_everything(database: Database, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 from sqlalchemy import Engine as Database
+from sqlalchemy import func
 
 from schemas.enums import Scope, WorkerRole
 from schemas.names import QueueName
@@ -17,6 +18,7 @@ from stack.state import ProcessState, StackState
 from store.database import open_session
 from store.errors import InvalidKeyError
 from store.keys import verify_key
+from store.models import archive, get_version
 from store.settings import Settings
 from tasks.life import WorkerLife
 from tests.broker import PREFIX, waiting_messages
@@ -101,6 +103,78 @@ def test_a_version_can_be_promoted(torchqueue: Torchqueue, database: Database) -
     assert torchqueue("models", "promote", "one", "1").output == "one version 1 answers now\n"
 
 
+@pytest.mark.usefixtures("committed")
+def test_the_champion_is_changed_brought_back_and_all_of_it_listed(torchqueue: Torchqueue, database: Database) -> None:
+    _add_two_versions(database)
+
+    assert torchqueue("models", "promote", "one", "1", "--reason=older").output == "one version 1 answers now\n"
+    assert json.loads(torchqueue("models", "rollback", "one", "--reason=newer", "--json").output) == {
+        "model": "one",
+        "version": 2,
+        "state": "champion",
+    }
+
+    rows = json.loads(torchqueue("models", "decisions", "one", "--limit=2", "--json").output)
+    assert [(row["action"], row["version"], row["actor"], row["reason"]) for row in rows] == [
+        ("rollback", 2, "command line", "newer"),
+        ("promote", 1, "command line", "older"),
+    ]
+    [last, *_] = torchqueue("models", "decisions", "one").output.splitlines()[1:]
+    assert last.split()[2:] == ["rollback", "2", "command", "line", "newer"]
+
+
+@pytest.mark.usefixtures("committed")
+def test_versions_are_listed_with_their_state(torchqueue: Torchqueue, database: Database) -> None:
+    _add_two_versions(database)
+    with open_session(database) as session:
+        archive(session, version=get_version(session, "one", 1), reason="too slow", actor="tests")
+
+    lines = torchqueue("models", "versions", "one").output.splitlines()
+
+    assert [line.split() for line in lines[1:]] == [
+        ["2", "champion", "imported", "-"],
+        ["1", "archived", "imported", "-", "too", "slow"],
+    ]
+    states = [row["state"] for row in json.loads(torchqueue("models", "versions", "one", "--json").output)]
+    assert states == ["champion", "archived"]
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_version_can_challenge(torchqueue: Torchqueue, database: Database) -> None:
+    _add_two_versions(database)
+
+    output = torchqueue("models", "promote", "one", "1", "--alias=challenger").output
+
+    assert output == "one version 1 is the challenger now\n"
+    assert "challenger" in torchqueue("models", "versions", "one").output
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_promotion_that_workers_still_load_is_told_as_such(
+    torchqueue: Torchqueue, committed: Rows, database: Database
+) -> None:
+    _add_two_versions(database)
+    committed.worker()
+
+    result = torchqueue("models", "promote", "one", "1", "--wait=0")
+
+    assert result.output == "one version 1 answers once the workers have loaded it\n"
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_version_that_failed_cannot_be_promoted(torchqueue: Torchqueue, database: Database) -> None:
+    _add_two_versions(database)
+    with open_session(database) as session:
+        failed = get_version(session, "one", 1)
+        failed.failed_at, failed.failure = func.now(), "it is too large"
+
+    assert_refused(torchqueue("models", "promote", "one", "1"), "version 1 of 'one' failed .*it is too large.*")
+
+
+def test_a_first_champion_cannot_be_gone_back_from(torchqueue: Torchqueue) -> None:
+    assert_refused(torchqueue("models", "rollback", "xor"), "model 'xor' had no champion before .*")
+
+
 @pytest.mark.parametrize(
     ("model", "line"), [("nope", "there is no model 'nope'; .*"), ("xor", "model 'xor' has no .*")]
 )
@@ -112,24 +186,42 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(torchqueue: Torchqueue) ->
     assert torchqueue("migrate").output.strip() == "· the database is up to date; imported no model"
 
 
+@pytest.mark.usefixtures("committed")
 def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: redis.Redis) -> None:
     result = torchqueue("train", "xor", "--queue", "--seed=3")
 
     [(_, message)] = waiting_messages(valkey, QueueName.TRAINING)
-    assert (result.exit_code, message) == (0, {"model": "xor", "seed": 3, "epochs": None})
+    assert (result.exit_code, message["model"]) == (0, "xor")
+    assert message["training_id"] in result.output
     valkey.delete(f"{PREFIX}{QueueName.TRAINING}")
 
 
-def test_a_training_that_fails_is_one_line(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.training.NICENESS", 0)
+@pytest.mark.usefixtures("committed")
+def test_a_training_runs_here_and_says_what_came_of_it(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.training_process.NICENESS", 0)
 
-    assert_refused(torchqueue("train", "nope"), "training nope failed: .*'nope'.*")
+    result = torchqueue("train", "xor", "--epochs=1", "--feedback=none")
+
+    assert result.exit_code == 0, result.output
+    assert "xor version 2 is registered" in result.output
 
 
+def test_a_model_that_is_unknown_cannot_be_trained(torchqueue: Torchqueue) -> None:
+    assert_refused(torchqueue("train", "nope"), "there is no model 'nope'; .*")
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_second_training_of_a_model_is_one_line(torchqueue: Torchqueue) -> None:
+    torchqueue("train", "xor", "--queue")
+
+    assert_refused(torchqueue("train", "xor"), "a training of 'xor' is under way; .*")
+
+
+@pytest.mark.usefixtures("committed")
 def test_a_training_that_nobody_hears_of_is_one_line(torchqueue: Torchqueue) -> None:
     result = torchqueue("train", "xor", "--queue", env={"TORCHQUEUE_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
 
-    assert_refused(result, "the broker did not take the message; does the stack run\\?")
+    assert_refused(result, "training .* is queued, but the broker did not take its message; does the stack run\\?")
 
 
 def test_a_database_that_is_away_is_one_line(torchqueue: Torchqueue) -> None:
@@ -223,3 +315,10 @@ def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:  # noqa: 
 def _scopes(database: Database, key: str) -> frozenset[Scope]:
     with open_session(database) as session:
         return verify_key(session, key).scopes
+
+
+def _add_two_versions(database: Database) -> None:
+    """Register a model whose second version answers."""
+    with open_session(database) as session:
+        add_model(session, "one")
+        add_model(session, "one", number=2)

@@ -33,7 +33,7 @@ def test_a_promoted_version_answers(session: Session) -> None:
     add_model(session, "one")
     _register(session, "one")
 
-    models.promote(session, name="one", number=2)
+    models.promote(session, name="one", number=2, actor="tests", reason="to answer")
 
     assert models.resolve(session, "one").number == 2
 
@@ -74,7 +74,7 @@ def test_an_unknown_version_cannot_be_promoted(session: Session) -> None:
     add_model(session, "one")
 
     with pytest.raises(UnknownVersionError):
-        models.promote(session, name="one", number=2)
+        models.promote(session, name="one", number=2, actor="tests", reason="to answer")
 
 
 def test_models_are_listed_by_name(session: Session) -> None:

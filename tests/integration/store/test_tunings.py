@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from store import ledger
 from store.models import ServedVersion, get_version
 from store.tunings import (
     find_layout,
+    find_sibling_tuning,
     find_tuning,
     recent_inputs,
     store_layout,
@@ -48,11 +50,31 @@ def test_a_later_measurement_takes_the_place_of_an_earlier_one(session: Session,
     assert [(row.choice, row.complete) for row in rows] == [({"batch": 2}, False)]
 
 
+def test_a_new_version_finds_the_measurement_of_the_same_network(session: Session) -> None:
+    first = add_model(session, "one")
+    _store(session, first)
+    second = add_model(session, "one", number=2)
+
+    found = find_sibling_tuning(session, second.model_version_id, **KEY)
+
+    assert found is not None
+    assert found.model_version_id == first.model_version_id
+
+
+@pytest.mark.parametrize("changes", [{"arch_options": {"hidden": [9]}}, {"max_batch": 99}, {"tuning": {"forbid": []}}])
+def test_the_measurement_of_another_network_says_nothing(session: Session, changes: dict[str, Any]) -> None:
+    _store(session, add_model(session, "one"))
+    second = add_model(session, "one", number=2, **changes)
+
+    assert find_sibling_tuning(session, second.model_version_id, **KEY) is None
+
+
 def test_a_version_that_is_deleted_takes_its_measurements_along(session: Session) -> None:
     version = add_model(session, "short-lived")
     _store(session, version)
 
     session.execute(text("UPDATE models SET champion_id = NULL WHERE name = 'short-lived'"))
+    session.execute(text("DELETE FROM decisions WHERE model_version_id = :id"), {"id": version.model_version_id})
     session.execute(text("DELETE FROM model_versions WHERE id = :id"), {"id": version.model_version_id})
 
     assert find_tuning(session, version.model_version_id, **KEY) is None

@@ -38,9 +38,9 @@ def test_a_ring_waits_in_the_workers_queue(doorbell: Doorbell, valkey: redis.Red
 
 
 def test_a_training_waits_in_the_queue_of_trainings(doorbell: Doorbell, valkey: redis.Redis) -> None:
-    assert doorbell.request_training(TrainModel(model="xor", epochs=3))
+    assert doorbell.request_training(TrainModel(training_id="1", model="xor"))
 
-    expected = {"model": "xor", "seed": 0, "epochs": 3}
+    expected = {"training_id": "1", "model": "xor"}
     assert waiting_messages(valkey, QueueName.TRAINING) == [(TaskName.TRAIN_MODEL, expected)]
 
 
@@ -49,7 +49,7 @@ def test_a_ring_that_nobody_hears_says_so(unheard: Doorbell) -> None:
 
 
 def test_a_training_that_nobody_hears_says_so(unheard: Doorbell) -> None:
-    assert unheard.request_training(TrainModel(model="xor")) is False
+    assert unheard.request_training(TrainModel(training_id="1", model="xor")) is False
 
 
 def test_a_broker_that_is_away_is_left_alone_after_some_failures(unheard: Doorbell) -> None:

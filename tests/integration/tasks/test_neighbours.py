@@ -15,7 +15,7 @@ from schemas.enums import IndexAction
 from schemas.names import QueueName
 from store import ledger
 from store.database import open_session
-from store.models import promote, register_version, resolve
+from store.models import register_version, resolve
 from store.objects import ObjectStore
 from store.settings import Settings
 from tasks.doorbell import Doorbell
@@ -23,7 +23,7 @@ from tasks.drainer import Drainer
 from tasks.maintenance import Maintenance
 from tasks.reindexing import refresh_champions, refresh_version
 from tests.broker import PREFIX, waiting_messages
-from tests.factories import HOST, Rows
+from tests.factories import HOST, Rows, make_champion
 from tests.running import SAMPLES
 
 MODEL = "fashion-similar"
@@ -54,11 +54,10 @@ def second(database: Database, first: Rows, objects: ObjectStore) -> Iterator[Ro
             metrics={},
             source="imported",
         )
-        promote(session, name=MODEL, number=2)
-        version = resolve(session, MODEL)
+        version = make_champion(session, MODEL, 2)
     yield Rows(first.connection, version)
     with open_session(database) as session:
-        promote(session, name=MODEL, number=1)
+        make_champion(session, MODEL, 1)
 
 
 def test_a_batch_of_puts_and_searches_is_answered(drainer: Drainer, first: Rows, objects: ObjectStore) -> None:

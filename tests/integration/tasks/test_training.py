@@ -1,46 +1,345 @@
-"""`tasks.training`: a real training in a process of its own."""
+"""`tasks.training`: real trainings in processes of their own."""
 
+import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
+import psutil
 import pytest
-from celery import Celery
 from sqlalchemy import Engine as Database
+from sqlalchemy import text
 
-from schemas.messages import TrainModel
-from schemas.names import TaskName
+from schemas.enums import FeedbackChoice, TrainingTrigger, WorkerRole
+from schemas.training_options import TrainingOptions
+from store import training_ledger as ledger
 from store.database import open_session
-from store.models import get_version, resolve
+from store.errors import ObjectMissingError
+from store.ledger import complete
+from store.lineage import versions_that_saw
+from store.models import ServedVersion, get_version, resolve
 from store.objects import ObjectStore
-from tasks.errors import TrainingFailedError
-from tasks.training import register, train
-from tests.factories import Rows
+from store.tables.training import Training
+from store.trainings import PostedData, get_training, list_examples, request_training
+from tasks.life import WorkerLife
+from tasks.training import TrainingRunner
+from tasks.training_folder import Place
+from tests.factories import Rows, autocommit, clean, success
+from webapp.posted import pack_json
+
+TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
+
+#: So many that it is killed before it ends.
+ENDLESS = replace(TINY, epochs=2_000)
+
+PATIENCE_S = 60.0
+
+XOR_TABLE = [[0, 0], [0, 1], [1, 0], [1, 1]]
+XOR_ANSWERS = [0, 1, 1, 0]
 
 
-@pytest.fixture(autouse=True)
-def _removed(committed: Rows) -> Iterator[None]:  # noqa: ARG001 - removes what the test commits
-    """What a test registers is removed at its end."""
-    return iter([None])
-
-
-@pytest.fixture(autouse=True)
-def _not_nice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _not_nice() -> Iterator[None]:
     """On a busy machine a polite training would outlast the test's time."""
-    monkeypatch.setattr("tasks.training.NICENESS", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.training_process.NICENESS", 0)
+        yield
 
 
-def test_a_training_registers_a_version_that_does_not_answer_yet(database: Database, objects: ObjectStore) -> None:
-    number = train(TrainModel(model="xor", seed=7, epochs=1), database=database, objects=objects)
+@dataclass
+class Bench:
+    """What the trainings of this file run with."""
 
+    database: Database
+    objects: ObjectStore
+    life: WorkerLife
+    folder: Path
+
+    def runner(self, **changes: Any) -> TrainingRunner:
+        """Make a runner; arguments replace its collaborators."""
+        collaborators = {
+            "database": self.database,
+            "objects": self.objects,
+            "life": self.life,
+            "work_dir": self.folder,
+            "device": "cpu:0",
+            "place": Place(device="cpu", threads=1),
+            "judge": lambda _model, _number, _training_id: None,
+        }
+        return TrainingRunner(**collaborators | changes)
+
+
+@dataclass
+class Finished:
+    """A training on feedback whose process was killed on the way, another that was left alone, and what was told."""
+
+    killed: Training
+    undisturbed: Training
+    judged: list[tuple[str, int, UUID]]
+    corrected: list[UUID]
+
+
+@pytest.fixture(scope="module")
+def bench(database: Database, objects: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    life = WorkerLife(
+        database, name="training@here", role=WorkerRole.TRAINING, device="cpu:0", queue="training", held=list
+    )
+    life.begin()
+    yield Bench(database, objects, life, tmp_path_factory.mktemp("trainings"))
+    life.end()
+    clean(database)
+
+
+@pytest.fixture(scope="module")
+def finished(bench: Bench, database: Database, xor: ServedVersion) -> Finished:
+    """Two processes, since each takes seconds to start; many tests look at what they left."""
+    judged: list[tuple[str, int, UUID]] = []
+    kills: list[int] = []
+
+    def kill(progress: Any) -> None:
+        if progress["epoch"] >= 3 and not kills:
+            kills.append(progress["epoch"])
+            kill_process()
+
+    with autocommit(database) as connection:
+        corrected = correct(database, Rows(connection, xor), count=6)
+    options = TrainingOptions(epochs=8, seed=7, holdout=0.0)
+    undisturbed = ask(database, options)
+    bench.runner(judge=lambda *told: judged.append(told)).drain()
+    killed = ask(database, options)
+    bench.runner(on_progress=kill).drain()
+    return Finished(read(database, killed), read(database, undisturbed), judged, corrected)
+
+
+@pytest.fixture
+def runner(bench: Bench) -> Iterator[TrainingRunner]:
+    """A runner; what the test commits is removed at its end."""
+    yield bench.runner()
+    clean_trainings(bench.database)
+
+
+def test_a_training_registers_a_version_that_does_not_answer_yet(
+    finished: Finished, database: Database, objects: ObjectStore
+) -> None:
+    training = finished.undisturbed
+
+    assert (training.status, training.attempt, training.error_detail) == ("succeeded", 1, None)
+    assert training.version is not None
     with open_session(database) as session:
-        version = get_version(session, "xor", number)
-        assert (version.source, version.metrics["seed"], version.metrics["epochs"]) == ("trained", 7, 1)
+        version = get_version(session, "xor", training.version.number)
+        assert (version.source, version.metrics["seed"], version.training_id) == ("trained", 7, training.id)
+        assert version.parent_id == training.parent_version_id
         assert len(objects.get(version.weights_sha256)) == version.weights_bytes
-        assert resolve(session, "xor").number != number
+        assert resolve(session, "xor").number != version.number
 
 
-def test_a_training_that_fails_says_why_in_one_line(database: Database, objects: ObjectStore) -> None:
-    app = Celery("tests")
-    register(app, database, objects)
+def test_a_new_version_is_judged(finished: Finished) -> None:
+    assert finished.undisturbed.version is not None
+    assert finished.judged == [("xor", finished.undisturbed.version.number, finished.undisturbed.id)]
 
-    with pytest.raises(TrainingFailedError, match=r"^training nope failed: Error: Invalid value .*'nope'.*$"):
-        app.tasks[TaskName.TRAIN_MODEL](model="nope", seed=0, epochs=None)
+
+def test_progress_and_the_log_stay_readable(finished: Finished) -> None:
+    training = finished.undisturbed
+
+    assert training.progress is not None
+    assert (training.progress["epoch"], training.progress["epochs"]) == (8, 8)
+    assert training.progress["step"] == training.progress["steps"]
+    assert "attempt 1 on cpu:0\nepoch 1/8 " in training.log
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(finished: Finished) -> None:
+    assert (finished.killed.status, finished.killed.attempt) == ("succeeded", 2)
+    after = finished.killed.log.partition("attempt 2")[2]
+    assert "epoch 1/8" not in after
+    assert "epoch 8/8" in after
+
+
+def test_the_same_manifest_and_seed_give_the_same_weights_even_after_a_kill(finished: Finished) -> None:
+    assert finished.killed.manifest_sha256 == finished.undisturbed.manifest_sha256
+    assert finished.killed.version is not None
+    assert finished.undisturbed.version is not None
+    assert finished.killed.version.weights_sha256 == finished.undisturbed.version.weights_sha256
+
+
+def test_feedback_is_learned_from_beside_base_data(finished: Finished) -> None:
+    metrics = finished.undisturbed.metrics
+    assert metrics is not None
+    assert metrics["train_items"] == 4 * 64 + 6
+
+
+def test_a_training_tells_what_it_learned_from(finished: Finished, database: Database) -> None:
+    with open_session(database) as session:
+        rows = list_examples(session, finished.killed.id, api_key_id=None, after=None, limit=10)
+
+    assert [row.prediction_id for row in rows] == sorted(finished.corrected)
+
+
+def test_a_prediction_tells_which_versions_learned_from_it(finished: Finished, database: Database) -> None:
+    with open_session(database) as session:
+        versions = versions_that_saw(session, finished.corrected[:1])
+
+    assert [each.id for each in versions] == [finished.undisturbed.model_version_id, finished.killed.model_version_id]
+
+
+def test_the_manifest_holds_rows_labels_hashes_and_counts(finished: Finished, objects: ObjectStore) -> None:
+    digest = finished.killed.manifest_sha256
+    assert digest is not None
+
+    header, *rows = (json.loads(line) for line in objects.get(digest).decode().splitlines())
+
+    assert (header["rows"], header["counts"]["sources"]) == (6, {"desk": 6})
+    assert set(rows[0]) == {"prediction_id", "revision", "label", "source", "weight", "input_sha256", "is_file"}
+
+
+def test_a_checkpoint_that_nobody_needs_is_removed(finished: Finished, objects: ObjectStore) -> None:
+    digest = finished.killed.checkpoint_sha256
+    assert digest is not None
+    with pytest.raises(ObjectMissingError):
+        objects.get(digest)
+
+
+def test_a_cancelled_training_ends_within_seconds_and_leaves_no_process(
+    runner: TrainingRunner, database: Database
+) -> None:
+    training_id = ask(database, ENDLESS)
+    thread = threading.Thread(target=runner.drain)
+    thread.start()
+    wait_for_job()
+
+    with database.begin() as connection:
+        assert ledger.cancel(connection, training_id)
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert jobs() == []
+    assert read(database, training_id).status == "canceled"
+
+
+def test_the_time_limit_holds(runner: TrainingRunner, database: Database) -> None:
+    training_id = ask(database, replace(ENDLESS, time_limit_s=1.0))
+
+    runner.drain()
+
+    training = read(database, training_id)
+    assert (training.status, training.error_code) == ("failed", "time_limit")
+    assert jobs() == []
+
+
+def test_a_worker_that_stops_gives_its_training_back(runner: TrainingRunner, database: Database) -> None:
+    training_id = ask(database, ENDLESS)
+    thread = threading.Thread(target=runner.drain)
+    thread.start()
+    wait_for_job()
+
+    runner.stop()
+    thread.join(5)
+
+    training = read(database, training_id)
+    assert (training.status, training.crash_count) == ("queued", 0)
+    assert jobs() == []
+
+
+def test_posted_data_train_a_network_from_nothing_that_answers_next(
+    runner: TrainingRunner, database: Database, objects: ObjectStore
+) -> None:
+    with open_session(database) as session:
+        before = resolve(session, "xor")
+    packed, rows = pack_json(XOR_TABLE, XOR_ANSWERS, before)
+    data = PostedData(sha256=objects.put(packed), rows=rows)
+    training_id = ask(database, TrainingOptions(promote=True), data=data)
+
+    runner.drain()
+
+    training = read(database, training_id)
+    assert (training.status, training.error_detail) == ("succeeded", None)
+    assert training.metrics is not None
+    assert training.metrics["train_accuracy"] == 1.0
+    with open_session(database) as session:
+        assert training.version is not None
+        assert resolve(session, "xor").number == training.version.number != before.number
+
+
+def test_two_processes_train_together(runner: TrainingRunner, database: Database) -> None:
+    training_id = ask(database, replace(TINY, processes=2))
+
+    runner.drain()
+
+    training = read(database, training_id)
+    assert (training.status, training.error_detail) == ("succeeded", None)
+    assert jobs() == []
+
+
+def test_feedback_that_is_gone_by_the_start_fails_the_training(
+    runner: TrainingRunner, database: Database, xor: ServedVersion
+) -> None:
+    with autocommit(database) as connection:
+        correct(database, Rows(connection, xor), count=4)
+    training_id = ask(database, TrainingOptions(use_base=False))
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM feedback"))
+
+    runner.drain()
+
+    training = read(database, training_id)
+    assert (training.status, training.error_code) == ("failed", "no_data")
+
+
+def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
+    with open_session(database) as session:
+        training = request_training(
+            session, name="xor", options=options, trigger=TrainingTrigger.API, actor="tests", **changes
+        )
+        return training.id
+
+
+def read(database: Database, training_id: UUID) -> Training:
+    with open_session(database) as session:
+        return get_training(session, training_id, with_log=True)
+
+
+def correct(database: Database, committed: Rows, count: int) -> list[UUID]:
+    """Answer so many predictions and say what was right, each label in turn."""
+    ids = committed.add_many(count)
+    answered = [each for each in committed.claim() if each.id in ids]
+    complete(committed.connection, [success(each) for each in answered])
+    with database.begin() as connection:
+        for number, prediction_id in enumerate(ids):
+            connection.execute(
+                text("""
+                    INSERT INTO feedback (prediction_id, api_key_id, model_id, model_version_id, label, source, weight,
+                        recorded_by, predicted_at)
+                    SELECT id, api_key_id, model_id, model_version_id, to_jsonb(CAST(:label AS text)), 'desk', 1,
+                        api_key_id, created_at FROM predictions WHERE id = :id
+                """),
+                {"id": prediction_id, "label": str(number % 2)},
+            )
+    return ids
+
+
+def jobs() -> list[psutil.Process]:
+    """Processes of trainings that this test process started."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "ml.job" in child.cmdline()]
+
+
+def kill_process() -> None:
+    for job in jobs():
+        os.kill(job.pid, signal.SIGKILL)
+
+
+def wait_for_job() -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not jobs():
+        assert time.monotonic() < until, "no process came"
+        time.sleep(0.05)
+
+
+def clean_trainings(database: Database) -> None:
+    with autocommit(database) as connection:
+        connection.execute(text("UPDATE trainings SET status = 'canceled' WHERE status IN ('queued', 'processing')"))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
@@ -67,6 +68,20 @@ def _spec(version: ServedVersion) -> ModelSpec:
 def _stored(tuner: Tuner, database: Database, version: ServedVersion) -> Any:
     with open_session(database) as session:
         return find_tuning(session, version.model_version_id, **tuner.key)
+
+
+def test_another_version_of_a_network_runs_as_the_first_until_it_is_measured(
+    loader: ModelLoader, engine: Engine, tuner: Tuner, measure: Measure, pinned: ServedVersion, database: Database
+) -> None:
+    measure(pinned)
+    with open_session(database) as session:
+        second = add_model(session, "pinned", config=pinned.config, weights_sha256=pinned.weights_sha256, number=2)
+
+    loader.ensure(second.model_version_id)
+
+    weights = engine._models["pinned", 2].predictor.module.parameters()
+    assert {parameter.dtype for parameter in weights} == {torch.bfloat16}
+    assert tuner.find(second, _spec(second)) is None
 
 
 def test_what_was_measured_is_found_again(tuner: Tuner, measure: Measure, pinned: ServedVersion) -> None:

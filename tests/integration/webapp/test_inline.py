@@ -12,11 +12,12 @@ from schemas.model_settings import ModelSettings
 from schemas.predictions import PredictionSchema
 from store.database import open_session
 from store.ledger import Answer
-from store.models import ServedVersion, configure
+from store.models import ServedVersion, configure, get_version
 from store.settings import Settings
+from tests.factories import add_model, clean_models
 from tests.integration.serving import Api, web_process
 from tests.running import SAMPLES, wait_until
-from webapp.services import EXTENSION, MODEL_CACHE_S, Services
+from webapp.services import EXTENSION, MODEL_CACHE_S, ModelCache, Services
 
 PHOTO = (SAMPLES / "sandal-01.png").read_bytes()
 PATIENCE_S = 20.0
@@ -104,6 +105,31 @@ def test_a_relaxed_answer_is_stored_soon_after(inline: Api) -> None:
 
     wait_until(lambda: inline.get(f"/v1/predictions/{body['id']}").status_code == 200, PATIENCE_S)
     assert inline.get(f"/v1/predictions/{body['id']}").get_json()["result"] == body["result"]
+
+
+def test_an_inline_model_follows_a_promotion_without_a_worker(
+    inline_app: Flask, inline: Api, database: Database
+) -> None:
+    with open_session(database) as session:
+        first = get_version(session, "xor", 1)
+        swapped = {**first.config, "labels": first.config["labels"][::-1]}
+        second = add_model(
+            session, "xor", config=swapped, weights_sha256=first.weights_sha256, number=2, kind="classification"
+        )
+    bodies = [inline.predict_xor().get_json()]
+
+    while bodies[-1]["version"] == 1:
+        bodies.append(inline.predict_xor().get_json())
+
+    assert second.number == 2
+    assert {(body["status"], body["version"], body["result"]["label"]) for body in bodies} == {
+        ("succeeded", 1, "1"),
+        ("succeeded", 2, "0"),
+    }
+    clean_models(database)
+    services: Services = inline_app.extensions[EXTENSION]
+    assert services.inline is not None
+    services.models = ModelCache(services.database, services.inline.is_ready)
 
 
 class BrokenRunner:

@@ -12,7 +12,7 @@ from schemas.messages import PredictionFinished
 from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL, reply_channel
 from stack.embedded import free_port
 from store import ledger
-from store.replies import connect_redis, publish, publish_idle
+from store.replies import connect_redis, publish, publish_forgotten, publish_idle
 from tests.factories import Rows, success
 from tests.running import wait_until
 from webapp.replies import ReplyListener
@@ -28,6 +28,7 @@ class Heard:
     def __init__(self) -> None:
         self.finished: list[str] = []
         self.idle: list[str] = []
+        self.forgotten: list[tuple[int, int]] = []
         self.events: list[PredictionFinished] = []
 
     def note_finished(self, events: Sequence[PredictionFinished]) -> None:
@@ -35,6 +36,9 @@ class Heard:
 
     def note_idle(self, queues: Sequence[str]) -> None:
         self.idle += queues
+
+    def note_forgotten(self, answered: Sequence[tuple[int, int]]) -> None:
+        self.forgotten += answered
 
     def wake(self, event: PredictionFinished) -> None:
         """Stand for a request that waits."""
@@ -60,7 +64,14 @@ def start(redis_url: str, database: Database, heard: Heard, valkey: redis.Redis)
 
     def start_listener(url: str = redis_url) -> ReplyListener:
         client = connect_redis(url, timeout_s=None)
-        listener = ReplyListener(client, database, CHANNEL, on_finished=heard.note_finished, on_idle=heard.note_idle)
+        listener = ReplyListener(
+            client,
+            database,
+            CHANNEL,
+            on_finished=heard.note_finished,
+            on_idle=heard.note_idle,
+            on_forgotten=heard.note_forgotten,
+        )
         listener.start()
         started.append(listener)
         if url == redis_url:
@@ -234,3 +245,11 @@ def test_a_fault_while_postgres_is_away_ends_no_thread(
 def _cancel_all(rows: Rows, valkey: redis.Redis, *ids: UUID) -> None:
     """End predictions, in one message to each channel."""
     publish(valkey, [entry for each in ids for entry in ledger.cancel(rows.connection, each)])
+
+
+def test_the_cache_is_told_what_was_forgotten(start: StartListener, heard: Heard, valkey: redis.Redis) -> None:
+    start()
+
+    publish_forgotten(valkey, [(1, 2)])
+
+    wait_until(lambda: heard.forgotten == [(1, 2)], PATIENCE_S)

@@ -110,6 +110,41 @@ def test_the_directory_hears_of_new_workers(
     directory.stop()
 
 
+@pytest.mark.usefixtures("committed")
+def test_a_champion_that_is_not_ready_here_leaves_the_one_before(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.services.MODEL_CACHE_S", 0.0)
+    ready: set[int] = set()
+    with open_session(database) as session:
+        first = add_model(session, "one")
+    cache = ModelCache(database, lambda version: version.number in ready)
+    assert cache.resolve("one", None) == first
+    _promote_another(database)
+
+    assert cache.resolve("one", None) == first
+    assert cache.resolve("one", 2).number == 2
+
+    ready.add(2)
+    assert cache.resolve("one", None).number == 2
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_champion_that_never_gets_ready_here_is_left_to_the_workers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.services.MODEL_CACHE_S", 0.0)
+    monkeypatch.setattr("webapp.services.INLINE_PATIENCE_S", 0.0)
+    with open_session(database) as session:
+        add_model(session, "one")
+    cache = ModelCache(database, lambda _: False)
+    cache.resolve("one", None)
+
+    _promote_another(database)
+
+    assert cache.resolve("one", None).number == 2
+
+
 class RecordingBalancer(RoundRobinBalancer):
     """Notes what it was told."""
 
@@ -132,7 +167,7 @@ def _promote_another(database: Database) -> None:
                 "FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = 'one'"
             )
         )
-        promote(session, name="one", number=2)
+        promote(session, name="one", number=2, actor="tests", reason="to answer")
 
 
 def _register(rows: Rows, role: WorkerRole, queue: str) -> int:

@@ -29,6 +29,7 @@ def test_every_setting_is_documented(dotenv: dict[str, str]) -> None:
 def test_documented_defaults_are_those_of_the_code(dotenv: dict[str, str]) -> None:
     for name in (
         "MAX_BODY_BYTES",
+        "MAX_UPLOAD_BYTES",
         "MAX_PIXELS",
         "RETENTION_DAYS",
         "WEB_THREADS",

@@ -80,7 +80,7 @@ def test_all_outputs_come_without_gradients(predictor: Predictor) -> None:
     assert not outputs.requires_grad
 
 
-def draw_table(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_table(generator: torch.Generator, _made: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Sixteen lines of the table, each at random."""
     items, targets = load_table()
     chosen = torch.randint(len(items), (16,), generator=generator)
@@ -113,7 +113,7 @@ def test_fresh_data_is_the_same_for_the_same_seed(vector_spec: ModelSpec) -> Non
 
 
 def test_data_that_cannot_be_made_ends_the_training(predictor: Predictor) -> None:
-    def fail(_generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def fail(_generator: torch.Generator, _made: int) -> tuple[torch.Tensor, torch.Tensor]:
         raise DatasetError("no data")
 
     with pytest.raises(DatasetError):

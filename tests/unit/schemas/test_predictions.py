@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from schemas import models, predictions, problems, status
+from schemas import feedback, models, predictions, problems, status
 from schemas.enums import Priority
 from schemas.predictions import PredictionListQueryArgsSchema, PredictionQueryArgsSchema
 
@@ -14,6 +14,9 @@ EXAMPLES: list[tuple[type[Schema], dict[str, Any]]] = [
     (predictions.PredictionSchema, predictions.CANCELED_EXAMPLE),
     (predictions.QueuedPredictionSchema, predictions.QUEUED_EXAMPLE),
     (predictions.PredictionPageSchema, predictions.PAGE_EXAMPLE),
+    (feedback.FeedbackSchema, feedback.EXAMPLE),
+    (feedback.BulkFeedbackSchema, feedback.BULK_EXAMPLE),
+    (feedback.AccuracySchema, feedback.ACCURACY_EXAMPLE),
     (models.ModelSchema, models.EXAMPLE),
     (models.ModelVersionSchema, models.VERSION_EXAMPLE),
     (status.StatsSchema, status.STATS_EXAMPLE),

@@ -81,6 +81,7 @@ def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str)
     "name",
     [
         "TORCHQUEUE_MAX_BODY_BYTES",
+        "TORCHQUEUE_MAX_UPLOAD_BYTES",
         "TORCHQUEUE_MAX_PIXELS",
         "TORCHQUEUE_DEVICE_MEMORY_MB",
         "TORCHQUEUE_RETENTION_DAYS",

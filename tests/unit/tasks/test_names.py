@@ -13,15 +13,17 @@ from celery import Celery
 from sqlalchemy import Engine
 
 import celeryconfig
-from schemas.messages import RunPredictions, TrainModel
+from schemas.messages import JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks import inference, maintenance, training
+from tasks import forgetting, gating, inference, maintenance, retraining, training
 from tasks.app import create_celery
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
 from tasks.maintenance import Maintenance
+from tasks.retraining import Retraining
+from tasks.training import TrainingRunner
 
 
 @pytest.fixture
@@ -44,7 +46,11 @@ def app(settings: Settings) -> Celery:
     jobs = Maintenance(database, create_autospec(redis.Redis, instance=True, spec_set=True), doorbell, timedelta(90))
     inference.register(app, create_autospec(Drainer, instance=True, spec_set=True), doorbell, "inference-cpu-0")
     maintenance.register(app, jobs)
-    training.register(app, database, create_autospec(ObjectStore, instance=True, spec_set=True))
+    objects = create_autospec(ObjectStore, instance=True, spec_set=True)
+    forgetting.register(app, forgetting.Forgetting(database, objects))
+    training.register(app, create_autospec(TrainingRunner, instance=True, spec_set=True))
+    retraining.register(app, Retraining(database, doorbell))
+    gating.register(app, database, objects)
     return app
 
 
@@ -55,7 +61,12 @@ def test_the_registered_tasks_are_those_that_have_a_name(app: Celery) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [(TaskName.RUN_PREDICTIONS, RunPredictions), (TaskName.TRAIN_MODEL, TrainModel)]
+    ("name", "message"),
+    [
+        (TaskName.RUN_PREDICTIONS, RunPredictions),
+        (TaskName.TRAIN_MODEL, TrainModel),
+        (TaskName.JUDGE_VERSION, JudgeVersion),
+    ],
 )
 def test_a_message_carries_what_its_task_takes(app: Celery, name: TaskName, message: type[Any]) -> None:
     taken = inspect.signature(app.tasks[name].run).parameters.values()
@@ -70,7 +81,7 @@ def test_beat_schedules_only_registered_tasks(app: Celery) -> None:
 def test_beat_runs_every_job_that_takes_no_message() -> None:
     scheduled = {entry["task"] for entry in celeryconfig.beat_schedule.values()}
 
-    assert scheduled == set(TaskName) - {TaskName.RUN_PREDICTIONS, TaskName.TRAIN_MODEL}
+    assert scheduled == set(TaskName) - {TaskName.RUN_PREDICTIONS, TaskName.TRAIN_MODEL, TaskName.JUDGE_VERSION}
 
 
 def test_a_scheduled_task_can_be_called_without_arguments(app: Celery) -> None:

@@ -17,8 +17,6 @@ from webapp.errors import KINDS, WebError, register_error_handlers
 ELSEWHERE = {
     store.StoreError,
     store.SettingsError,
-    # Raised by imports, which no view starts.
-    store.KindMismatchError,
     store.UnknownKeyError,
     store.ObjectMissingError,
     store.SchemaVersionError,

@@ -1,0 +1,120 @@
+"""A training's process as its worker sees it: started, listened to, killed. Loads no torch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+#: Inference on the same machine has the right of way.
+NICENESS = 10
+
+#: As `ml.job` writes it, which this process must not import: it would load torch.
+EVENT_MARK = "\x1e"
+
+#: How long a killed process may take to be gone.
+KILL_TIMEOUT_S = 5.0
+
+#: What pins a worker to one GPU; several processes need them all.
+PINNED = "CUDA_VISIBLE_DEVICES"
+
+
+class TrainingProcess:
+    """`python -m ml.job FOLDER`, or as many of it as train together, in a process group of its own.
+
+    Its standard input is a pipe that it watches: whatever becomes of this process, it does not outlive it.
+
+    Args:
+        folder: Of the job.
+        threads: CPU threads inside one operation.
+        processes: How many train together, by `torchrun`.
+    """
+
+    def __init__(self, folder: Path, *, threads: int, processes: int = 1) -> None:
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._process = subprocess.Popen(
+            [*_command(processes), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(threads, processes),
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name="training-output", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of the process, or of the launcher of several."""
+        return self._process.pid
+
+    def read(self, timeout_s: float) -> tuple[str | Mapping[str, Any] | None, bool]:
+        """Wait for the next line.
+
+        Returns:
+            A line of the log, an event, or None when nothing came in time; and whether the output is over.
+        """
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except Empty:
+            return None, False
+        if line is None:
+            return None, True
+        if line.startswith(EVENT_MARK):
+            event: Mapping[str, Any] = json.loads(line.removeprefix(EVENT_MARK))
+            return event, False
+        return line, False
+
+    def wait(self) -> int:
+        """Wait for the end; returns the exit status, below 0 when a signal ended it."""
+        return self._process.wait(KILL_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """End it with all that it started, at once; its memory is free when this returns."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(KILL_TIMEOUT_S)
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None, "it was asked for"
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+
+def _command(processes: int) -> list[str]:
+    nice = ["nice", f"-n{NICENESS}"]
+    if processes == 1:
+        return [*nice, sys.executable, "-m", "ml.job"]
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [*nice, sys.executable, "-m", *launcher, "-m", "ml.job"]
+
+
+def _environment(threads: int, processes: int) -> dict[str, str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    # cuBLAS repeats itself bit by bit only with a workspace of a fixed size.
+    environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if processes > 1 and environment.get(PINNED):
+        del environment[PINNED]
+    return environment
