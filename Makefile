@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test check lint types imports migrations-check spec-check bench bench-peers sdk migration image lock format clean
+.PHONY: help up down test check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: $(DEV) ## Measure every figure and print one table; ARGS="--only xor,resn
 
 bench-peers: $(DEV) $(PEERS) ## Measure other serving systems in turn with ours, and print the ratios
 	$(BIN)/python -m benchmarks.run --only peers,peers-xor $(ARGS)
+
+story: $(DEV) ## Tell the story of a model that learns, and write var/story/report.html; ARGS="--small" for a short one
+	$(BIN)/python -m benchmarks.story $(ARGS)
 
 sdk: $(DEV) ## Generate the client SDKs into sdk/
 	$(BIN)/python sdk/generate.py

@@ -19,14 +19,19 @@ from store.tables.model import Model
 BUNDLED = Path(__file__).resolve().parent.parent / "ml" / "bundled"
 
 
-def prepare_database(database: Database, objects: ObjectStore) -> list[str]:
-    """Migrate, and import the bundled models that are not there yet.
+def prepare_database(database: Database, objects: ObjectStore, models: Path = BUNDLED) -> list[str]:
+    """Migrate, and import the models that are not there yet.
+
+    Args:
+        database: Migrated and filled.
+        objects: Takes the weights.
+        models: Folder of the models' folders; the bundled ones by default.
 
     Returns:
         The names of the models that were imported.
     """
     migrate(database)
-    return [name for folder in sorted(BUNDLED.iterdir()) if (name := _import_if_missing(database, objects, folder))]
+    return [name for folder in sorted(models.iterdir()) if (name := _import_if_missing(database, objects, folder))]
 
 
 def ensure_admin_key(database: Database, var_dir: Path) -> Path:

@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
-from stack.bootstrap import ensure_admin_key, prepare_database
+from stack.bootstrap import BUNDLED, ensure_admin_key, prepare_database
 from stack.embedded import EmbeddedServer, create_database_if_missing, port_is_free, prepare_postgres, prepare_valkey
 from stack.errors import NotRunningError, PortInUseError
 from stack.layout import Layout, stored_layout
@@ -52,6 +52,7 @@ class Options:
     workers: int | None
     web_processes: int
     inline: bool = False
+    models: Path = BUNDLED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     os.environ["TORCHQUEUE_FLOWER_PORT"] = str(options.flower_port)
     settings = Settings.from_env()
     database = create_database(settings.database_url, application="supervisor", pool_size=2)
-    imported = prepare_database(database, ObjectStore(settings.object_url))
+    imported = prepare_database(database, ObjectStore(settings.object_url), options.models)
     plan = Plan(
         settings=settings,
         host=options.host,

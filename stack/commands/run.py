@@ -11,6 +11,7 @@ import click
 import psutil
 
 from stack.announce import announce, first_answer, print_processes
+from stack.bootstrap import BUNDLED
 from stack.client import ApiClient
 from stack.commands.options import AUTO, WorkerCount, json_option, var_option
 from stack.commands.process import DEFAULT_PORT
@@ -58,6 +59,12 @@ LOG_LINES = 50
     help="Processes that answer HTTP; default: one a core, at most 4.",
 )
 @click.option("--inline", is_flag=True, help="Let web processes compute the models whose placement is `inline`.")
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=BUNDLED,
+    help="Folder of models that are imported where they are missing.  [default: the bundled ones]",
+)
 @click.option("--detach", is_flag=True, help="Return when all is ready and leave it running.")
 @one_line_errors
 def up(
@@ -68,6 +75,7 @@ def up(
     workers: int | None,
     web_processes: int,
     inline: bool,
+    models: Path,
     detach: bool,
 ) -> None:
     """Start everything on this machine; Ctrl-C drains and stops it."""
@@ -82,6 +90,7 @@ def up(
         workers=workers,
         web_processes=web_processes,
         inline=inline,
+        models=models,
     )
     run_stack(options, say, first_answer, announce)
 

@@ -1,0 +1,71 @@
+"""How large a story is told: the whole one, and a small one for the tests."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Counts of photos, and how the network is trained.
+
+    Attributes:
+        widths: Channels of the network.
+        base: Images that version 1 is trained on.
+        base_epochs: Passes over them.
+        gather: Photos before the first retraining.
+        upright: Photos before they are shifted.
+        shifted: Photos after that.
+        untouched: Test images that nothing but the measuring sees.
+        share: Of the traffic for the challenger.
+        epochs: Passes of a retraining.
+        corrupted: Wrong labels for the bad candidate.
+        chunk: Photos between two looks at what happens.
+        drift_samples: Answers that drift compares.
+        rise: What the accuracy must rise to; None: above that of version 1.
+    """
+
+    widths: tuple[int, int, int]
+    base: int
+    base_epochs: int
+    gather: int
+    upright: int
+    shifted: int
+    untouched: int
+    share: float
+    epochs: int
+    corrupted: int
+    chunk: int
+    drift_samples: int
+    rise: float | None
+
+
+FULL = Scale(
+    widths=(16, 32, 64),
+    base=1_000,
+    base_epochs=20,
+    gather=9_000,
+    upright=20_000,
+    shifted=10_000,
+    untouched=5_000,
+    share=0.1,
+    epochs=7,
+    corrupted=3_000,
+    chunk=500,
+    drift_samples=1_000,
+    rise=0.89,
+)
+
+SMALL = Scale(
+    widths=(4, 8, 16),
+    base=60,
+    base_epochs=4,
+    gather=1_200,
+    upright=2_600,
+    shifted=1_000,
+    untouched=200,
+    share=0.5,
+    epochs=6,
+    corrupted=400,
+    chunk=200,
+    drift_samples=200,
+    rise=None,
+)
