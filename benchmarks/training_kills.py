@@ -1,4 +1,4 @@
-"""One training whose process is killed again and again: what each kill loses, and whether the weights come out the same.
+"""One training whose process is killed again and again: what each kill loses, and whether the weights are the same.
 
 `python -m benchmarks.training_kills`. A small network on posted data, so that an epoch takes a fraction of a second.
 """
