@@ -47,8 +47,8 @@ JSON_TYPE = "application/json"
 BODY: dict[str, Any] = {
     "required": False,
     "description": "How to train; with `inputs` and `targets`, on these rows alone. As safetensors the options stand "
-    "in the query, and the file holds the tensors `inputs`, rows of numbers, and `targets`, a label's index or a number "
-    "for each.",
+    "in the query, and the file holds the tensors `inputs`, rows of numbers, and `targets`, a label's index or a "
+    "number for each.",
     "content": {
         JSON_TYPE: {
             "schema": {"$ref": "#/components/schemas/TrainingRequest"},

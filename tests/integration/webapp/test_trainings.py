@@ -79,16 +79,14 @@ def test_an_unknown_model_is_not_found(api: Api) -> None:
 def test_options_that_make_no_sense_are_named(api: Api, body: dict[str, Any], field: str) -> None:
     response = api.post(TRAININGS, json=body)
 
-    assert_problem(response, 422, "invalid-request")
-    assert response.get_json()["field"] == field
+    assert_problem(response, 422, "invalid-request", field)
     assert api.get(TRAININGS).get_json()["data"] == []
 
 
 def test_a_kind_that_does_not_learn_from_feedback_says_so(api: Api) -> None:
     response = api.post("/v1/models/garments/trainings", json={"feedback": "all"})
 
-    assert_problem(response, 422, "invalid-training")
-    assert response.get_json()["field"] == "feedback"
+    assert_problem(response, 422, "invalid-training", "feedback")
 
 
 def test_no_data_is_refused(api: Api) -> None:
@@ -150,8 +148,7 @@ def test_data_may_be_safetensors_with_options_in_the_query(api: Api) -> None:
 def test_data_that_cannot_be_trained_on_change_nothing(api: Api, body: str, field: str) -> None:
     response = api.post(TRAININGS, data=body, content_type="application/json")
 
-    assert_problem(response, 422, "invalid-input")
-    assert response.get_json()["field"] == field
+    assert_problem(response, 422, "invalid-input", field)
     assert api.get(TRAININGS).get_json()["data"] == []
 
 
