@@ -113,9 +113,7 @@ def test_the_thread_looks_by_itself(member: Member, database: Database) -> None:
     member.follower.stop()
 
 
-def test_the_thread_outlives_a_fault(
-    member: Member, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_thread_outlives_a_fault(member: Member, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = iter([RuntimeError("a fault of ours")])
     follow = member.follower.follow
 
