@@ -86,8 +86,8 @@ def train(session: Session, version: ServedVersion, seen: Sequence[UUID]) -> Non
     training = uuid7()
     session.execute(
         text(
-            "INSERT INTO trainings (id, model_id, status, trigger, actor, options, seed, time_limit_s, model_version_id)"
-            " VALUES (:id, :model, 'succeeded', 'api', 'tests', '{}', 0, 60, :version)"
+            "INSERT INTO trainings (id, model_id, status, trigger, actor, options, seed, time_limit_s,"
+            " model_version_id) VALUES (:id, :model, 'succeeded', 'api', 'tests', '{}', 0, 60, :version)"
         ),
         {"id": training, "model": version.model_id, "version": version.model_version_id},
     )
