@@ -106,14 +106,17 @@ class Api:
             found = next((each for each in self.get("/trainings")["data"] if chosen(each)), None)
             return found if found is not None and found["finished_at"] is not None else None
 
-        training = wait_for(finished, timeout_s, "a training")
+        training: dict[str, Any] = wait_for(finished, timeout_s, "a training")
         if training["status"] != "succeeded":
             raise StoryError(f"the training ended as {training['status']}: {training['error']}")
         return training
 
     def await_verdict(self, version: int) -> dict[str, Any]:
         """Wait until the gate has spoken."""
-        return wait_for(lambda: self.get(f"/versions/{version}")["gate"], 300, f"the verdict on version {version}")
+        verdict: dict[str, Any] = wait_for(
+            lambda: self.get(f"/versions/{version}")["gate"], 300, f"the verdict on version {version}"
+        )
+        return verdict
 
     def _ask(self, photo: Photo, query: Mapping[str, str]) -> Answer:
         headers = {"Content-Type": "image/png", "Prefer": "wait=60"}

@@ -20,7 +20,7 @@ LEAST_PHOTOS = 20
 
 SIZE_INCHES = (10.0, 3.4)
 
-STYLE = {"svg.fonttype": "path", "svg.hashsalt": "story", "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "story", "axes.spines.top": False, "axes.spines.right": False}
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
