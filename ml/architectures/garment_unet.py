@@ -13,8 +13,11 @@ from torch.nn import functional
 from ml.errors import InvalidSpecError
 from ml.spec import InputSpec
 
-DEFAULT_WIDTHS = (16, 40, 72, 128)
+DEFAULT_WIDTHS = (16, 40, 72, 120)
 """Channels at a half, a quarter, an eighth and a sixteenth of the resolution."""
+
+SEPARABLE_BLOCKS = 2
+"""At the coarsest level, where a place sees a whole garment; more depth there is cheap."""
 
 STRIDE = 16
 """The input's side must be a multiple of it."""
@@ -52,7 +55,11 @@ class GarmentUNet(nn.Module):
                 _conv(channels, half, stride=2),
                 nn.Sequential(_conv(half, quarter, stride=2), Residual(quarter)),
                 nn.Sequential(_conv(quarter, eighth, stride=2), Residual(eighth), Residual(eighth)),
-                nn.Sequential(_conv(eighth, sixteenth, stride=2), Residual(sixteenth)),
+                nn.Sequential(
+                    _conv(eighth, sixteenth, stride=2),
+                    Residual(sixteenth),
+                    *(Residual(sixteenth, separable=True) for _ in range(SEPARABLE_BLOCKS)),
+                ),
             ]
         )
         self.up = nn.ModuleList([Merge(sixteenth, eighth), Merge(eighth, quarter), Merge(quarter, half)])
@@ -88,11 +95,15 @@ class Merge(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a straight path (He et al. 2015, arXiv:1512.03385); shape stays ``[B, C, H, W]``."""
+    """Two convolutions beside a straight path (He et al. 2015, arXiv:1512.03385); shape stays ``[B, C, H, W]``.
 
-    def __init__(self, width: int) -> None:
+    Separable ones (Howard et al. 2017, arXiv:1704.04861) have an eighth of the weights.
+    """
+
+    def __init__(self, width: int, *, separable: bool = False) -> None:
         super().__init__()
-        self.body = nn.Sequential(_conv(width, width), _conv(width, width))
+        build = _separable_conv if separable else _conv
+        self.body = nn.Sequential(build(width, width), build(width, width))
 
     def forward(self, features_bchw: Tensor) -> Tensor:
         """See the class."""
@@ -104,6 +115,16 @@ def _conv(n_in: int, n_out: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         # The normalisation that follows has a bias of its own.
         nn.Conv2d(n_in, n_out, kernel_size=3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _separable_conv(n_in: int, n_out: int) -> nn.Sequential:
+    """Each channel over its neighbourhood, then all channels of a place."""
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_in, kernel_size=3, padding=1, groups=n_in, bias=False),
+        nn.Conv2d(n_in, n_out, kernel_size=1, bias=False),
         nn.BatchNorm2d(n_out),
         nn.ReLU(inplace=True),
     )

@@ -25,10 +25,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Top": ("T-shirt/top", "Pullover", "Coat", "Shirt"),
     "Trouser": ("Trouser",),
     "Dress": ("Dress",),
-    "Sandal": ("Sandal",),
-    "Sneaker": ("Sneaker",),
+    "Footwear": ("Sandal", "Sneaker", "Ankle boot"),
     "Bag": ("Bag",),
-    "Ankle boot": ("Ankle boot",),
 }
 """What is told apart, and the classes of Fashion-MNIST in it."""
 
@@ -40,19 +38,19 @@ SIDE_PX = 96
 
 MAX_GARMENTS = 4
 
-MIN_SIDE = 0.45
-"""Of the 28 pixels of a garment, in shorter sides of the scene; below, a Sneaker and a Sandal look alike."""
+MIN_SIDES = (0.60, 0.50, 0.45, 0.42)
+"""Of the 28 pixels of a garment, in shorter sides of the scene, by number of garments in it."""
 
-MAX_SIDES = (0.90, 0.72, 0.62, 0.55)
-"""The largest by number of garments in the scene."""
+MAX_SIDES = (0.95, 0.75, 0.62, 0.52)
+"""The largest."""
 
-CANDIDATES = 8
+CANDIDATES = 12
 """Places tried for each garment; the one farthest from the others is taken, so that most are seen nearly whole."""
 
-MAX_ANGLE_RAD = math.radians(20)
+MAX_ANGLE_RAD = math.radians(15)
 MAX_LOG_STRETCH = math.log(1.1)
 
-PATTERNED_SHARE = 0.25
+PATTERNED_SHARE = 0.15
 """Of all garments; stripes in a second colour."""
 
 MAX_STRIPE = 0.7
@@ -66,6 +64,15 @@ SHADOW_PX = 4
 
 PHOTOGRAPH_SIDES = 2
 """Photographs are reduced once to so many shorter sides of the scene, not again for every crop."""
+
+MIXED_SHARE = 0.5
+"""Of the varied scenes: two backgrounds flow into each other along curves, so that a curved edge alone is no garment."""
+
+MIX_GRID = 5
+"""Points across a scene between which the curves run."""
+
+MIX_SHARPNESS = 8.0
+"""Of the edge between the two."""
 
 BAR_SHARE = 0.4
 """Of all scenes: with bars as ``ml.letterbox`` adds to a picture that is not square."""
@@ -98,7 +105,8 @@ class SceneComposer:
         photographs: ``[3, H, W]`` uint8 each; crops of them are the backgrounds.
         size: H and W of a scene.
         crowding: How often a scene has one, two, three and four garments, in relation to each other.
-        bars: Whether a share of the scenes gets bars.
+        varied: For training: backgrounds are mixed from two photographs in every other scene, their colours exchanged,
+            and a share of the scenes gets bars.
 
     Raises:
         DatasetError: A group has no garment, or there is no photograph.
@@ -111,7 +119,7 @@ class SceneComposer:
         *,
         size: tuple[int, int] = (SIDE_PX, SIDE_PX),
         crowding: Sequence[float] = (1, 1, 1, 1),
-        bars: bool = False,
+        varied: bool = False,
     ) -> None:
         indices = [[fashion_mnist.LABELS.index(label) for label in labels] for labels in GROUPS.values()]
         self._members = [torch.isin(garments.targets, torch.tensor(group)).nonzero()[:, 0] for group in indices]
@@ -121,19 +129,22 @@ class SceneComposer:
         self._size = size
         self._photographs = [_shrink(photograph, PHOTOGRAPH_SIDES * min(size)) for photograph in photographs]
         self._crowding = torch.tensor(crowding, dtype=torch.float32)
-        self._bars = bars
+        self._varied = varied
 
     def compose(self, count: int, generator: torch.Generator) -> Scenes:
         """Compose ``count`` scenes; the generator is the only source of randomness."""
         scene, groups, images = self._choose(count, generator)
         layers = _render(images, *_arrange(scene, count, self._size, generator), self._size, generator)
-        pictures, masks = self._backgrounds(count, generator), torch.zeros(count, *self._size, dtype=torch.int64)
+        pictures = self._backgrounds(count, generator)
+        if self._varied:
+            pictures = _mix(pictures, generator)
+        masks = torch.zeros(count, *self._size, dtype=torch.int64)
         rank = _rank_within(scene)
         for level in range(MAX_GARMENTS):
             chosen = rank == level
             _lay(pictures, masks, scene[chosen], groups[chosen] + 1, layers[chosen], generator)
         pictures = _light(pictures, generator)
-        if self._bars:
+        if self._varied:
             _add_bars(pictures, masks, generator)
         return Scenes(pictures.mul(255).round().clamp(0, 255).to(torch.uint8), masks)
 
@@ -193,7 +204,19 @@ def build_composer(
     part = labelled.part(0, border) if split == "train" else labelled.part(border)
     if split == "validation":
         return SceneComposer(part, load_photographs("train"), size=size)
-    return SceneComposer(part, load_photographs("train"), size=size, crowding=TRAIN_CROWDING, bars=True)
+    return SceneComposer(part, load_photographs("train"), size=size, crowding=TRAIN_CROWDING, varied=True)
+
+
+def _mix(backgrounds: Tensor, generator: torch.Generator) -> Tensor:
+    """Exchange colours, and let some backgrounds ``[B, 3, H, W]`` flow into the next one's."""
+    count = len(backgrounds)
+    # In any order of red, green and blue, a photograph is as good a background and another one.
+    order = torch.rand(count, 3, generator=generator).argsort(dim=1)[..., None, None].expand_as(backgrounds)
+    varied = backgrounds.gather(1, order)
+    field = torch.randn(count, 1, MIX_GRID, MIX_GRID, generator=generator)
+    smooth = functional.interpolate(field, backgrounds.shape[2:], mode="bicubic", align_corners=True)
+    chosen = (torch.rand(count, 1, 1, 1, generator=generator) < MIXED_SHARE).float()
+    return torch.lerp(varied, backgrounds.roll(1, dims=0), (smooth * MIX_SHARPNESS).sigmoid() * chosen)
 
 
 def _shrink(photograph: Tensor, shortest_px: int) -> Tensor:
@@ -219,9 +242,8 @@ def _arrange(scene: Tensor, count: int, size: tuple[int, int], generator: torch.
     """Centres ``[M, 2]`` and sides ``[M]`` in pixels, the garments of a scene well apart."""
     height, width = size
     numbers = torch.bincount(scene, minlength=count)[scene]
-    largest = torch.tensor(MAX_SIDES)[numbers - 1]
-    share = torch.rand(len(scene), generator=generator)
-    sides = (MIN_SIDE + (largest - MIN_SIDE) * share) * min(height, width)
+    least, most = torch.tensor(MIN_SIDES)[numbers - 1], torch.tensor(MAX_SIDES)[numbers - 1]
+    sides = torch.lerp(least, most, torch.rand(len(scene), generator=generator)) * min(height, width)
     # The square around a garment may leave the picture by a tenth of its side.
     room = torch.tensor([width, height]) - sides[:, None] * 0.8
     tried = torch.rand(len(scene), CANDIDATES, 2, generator=generator) * room[:, None] + sides[:, None, None] * 0.4
@@ -304,7 +326,7 @@ def _light(pictures: Tensor, generator: torch.Generator) -> Tensor:
     blurred = functional.interpolate(functional.avg_pool2d(lit, 2), (height, width), mode="bilinear")
     soft = torch.lerp(lit, blurred, amount)
     grain = torch.randn(count, 1, height, width, generator=generator)
-    return soft + grain * _uniform(count, 0, 0.03, generator).view(-1, 1, 1, 1)
+    return soft + grain * _uniform(count, 0, 0.02, generator).view(-1, 1, 1, 1)
 
 
 def _add_bars(pictures: Tensor, masks: Tensor, generator: torch.Generator) -> None:

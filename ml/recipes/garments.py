@@ -18,7 +18,7 @@ from ml.spec import ModelSpec
 from ml.training import FitOptions, NextBatch, OnProgress, fit_fresh
 
 NAME = "garments"
-EPOCHS = 10
+EPOCHS = 18
 EPOCH_STEPS = 500
 """Batches. No scene is ever seen twice; an epoch is only what progress is counted in."""
 BATCH_SIZE = 16
@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
     "description": "Which garments lie where in a picture: masks, boxes and areas of one to several of them.",
     "kind": "segmentation",
     "arch": "garment-unet",
-    "arch_options": {"widths": [16, 40, 72, 128]},
+    "arch_options": {"widths": [16, 40, 72, 120]},
     "input": {
         "type": "image",
         "size": SIDE_PX,
@@ -58,7 +58,7 @@ CARD = """# garments
   {groups}
 - **Network**: `garment-unet`, {parameters:,} parameters; the whole picture is scaled into {side} x {side} pixels, RGB.
 - **Data**: scenes made by `ml/datasets/garment_scenes.py`, each of one to four garments over a crop of a photograph:
-  enlarged, turned by up to 20 degrees, mirrored, stretched, dyed, patterned, shaded, partly covered, lit from one side,
+  enlarged, turned by up to 15 degrees, mirrored, stretched, dyed, patterned, shaded, partly covered, lit from one side,
   blurred, with grain. The garments are of
   [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT
   licence, Debian package `dataset-fashion-mnist`), every label equally often; the photographs are in
