@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,7 +21,12 @@ LEAST_PHOTOS = 20
 
 SIZE_INCHES = (10.0, 3.4)
 
-STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "story", "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "story",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
