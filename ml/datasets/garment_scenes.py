@@ -66,7 +66,7 @@ PHOTOGRAPH_SIDES = 2
 """Photographs are reduced once to so many shorter sides of the scene, not again for every crop."""
 
 MIXED_SHARE = 0.5
-"""Of the varied scenes: two backgrounds flow into each other along curves, so that a curved edge alone is no garment."""
+"""Of the varied scenes: two backgrounds flow into each other along curves, a curved edge alone is no garment."""
 
 MIX_GRID = 5
 """Points across a scene between which the curves run."""
