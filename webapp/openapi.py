@@ -99,6 +99,14 @@ TRAINING_HEADERS: dict[str, Any] = {
     "Retry-After": QUEUED_HEADERS["Retry-After"],
 }
 
+BACKTEST_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the backtest can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/backtests/1"]},
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
+}
+
 MASK_HEADERS: dict[str, Any] = {
     "ETag": {
         "description": "The SHA-256 of the mask, in quotes; `If-None-Match` takes it.",

@@ -16,6 +16,7 @@ from store.replies import publish
 from store.tables.backtest import Backtest, BacktestItem
 from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
+from webapp.openapi import BACKTEST_HEADERS
 from webapp.presenters import present_gain
 from webapp.problems import (
     BACKTEST_KIND,
@@ -31,6 +32,7 @@ from webapp.problems import (
     UNKNOWN_VERSION,
     problems,
 )
+from webapp.responses import RETRY_AFTER_S
 from webapp.services import services
 
 blp = Blueprint(
@@ -75,7 +77,13 @@ class BacktestViews(MethodView):
     @blp.doc(operationId="create_backtest")
     @require(Scope.TRAIN)
     @blp.arguments(schemas.BacktestRequestSchema, example=schemas.REQUEST_EXAMPLE)
-    @blp.response(202, schemas.BacktestSchema, description="It runs.", example=schemas.RUNNING_EXAMPLE)
+    @blp.response(
+        202,
+        schemas.BacktestSchema,
+        description="It runs.",
+        example=schemas.RUNNING_EXAMPLE,
+        headers=BACKTEST_HEADERS,
+    )
     def post(self, wanted: dict[str, Any], model: str) -> Response:
         """Replay stored requests on a version.
 
@@ -95,6 +103,7 @@ class BacktestViews(MethodView):
             session.refresh(backtest)
             body = _present(session, backtest)
         response = make_response(schemas.BacktestSchema().dump(body), 202)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
         response.headers["Location"] = url_for("backtests.BacktestByIdViews", backtest_id=backtest.id)
         return response
 
