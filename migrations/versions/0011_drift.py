@@ -29,7 +29,10 @@ def upgrade() -> None:
     # Forgetting a prediction looks for its keys; a build that was broken off leaves an invalid index behind.
     with op.get_context().autocommit_block():
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_idempotency_keys_prediction_id")
-        op.execute("CREATE INDEX CONCURRENTLY ix_idempotency_keys_prediction_id ON idempotency_keys (prediction_id)")
+        op.execute(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_idempotency_keys_prediction_id"
+            " ON idempotency_keys (prediction_id)"
+        )
 
 
 def downgrade() -> None:
