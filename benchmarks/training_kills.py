@@ -62,6 +62,8 @@ class Killer:
             begun_at = (progress["epoch"] - 1) * steps_an_epoch
             self.lost.append(max(0, self._last_step - begun_at) / steps_an_epoch)
             self._was_killed = False
+            # Told as it goes: each kill costs the seconds that a process takes to start.
+            print(f"kill {len(self.lost)} lost {self.lost[-1]:.2f} epochs", flush=True)
             self._next_epoch = progress["epoch"] + random.choice(EPOCHS_BETWEEN)  # noqa: S311 - nothing secret
         self._last_step = progress["step"]
         if self.kills and progress["epoch"] >= self._next_epoch and random.random() < 0.5:  # noqa: S311
