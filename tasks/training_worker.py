@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +22,8 @@ from tasks.life import WorkerLife
 from tasks.training import OnProgress, TrainingRunner, register
 from tasks.training_folder import Place
 
-FOLDER = "trainings"
+# A container may write nowhere else; what must last is in the object store.
+FOLDER = Path(tempfile.gettempdir()) / f"torchqueue-trainings-{os.getuid()}"
 
 
 def create_runner(
@@ -43,7 +45,7 @@ def create_runner(
         database=database,
         objects=objects,
         life=life,
-        work_dir=settings.var_dir / FOLDER / str(os.getpid()),
+        work_dir=FOLDER / str(os.getpid()),
         device=device,
         place=Place(device=kind, threads=settings.training_threads, plugins=settings.plugins),
         judge=ask_gate,
@@ -51,9 +53,9 @@ def create_runner(
     )
 
 
-def remove_folders(var_dir: Path) -> None:
+def remove_folders() -> None:
     """Remove the folders of this process and of those that died."""
-    for folder in (var_dir / FOLDER).glob("*"):
+    for folder in FOLDER.glob("*"):
         if folder.name == str(os.getpid()) or not psutil.pid_exists(int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -64,7 +66,7 @@ def run(settings: Settings, device: str) -> None:
     database = create_database(settings.database_url, application=node)
     life = WorkerLife(database, name=node, role=WorkerRole.TRAINING, device=device, queue=QueueName.TRAINING, held=list)
     runner = create_runner(settings, life, database=database, device=device)
-    remove_folders(settings.var_dir)
+    remove_folders()
     app = create_celery(settings)
     register(app, runner)
     gating.register(app, database, ObjectStore(settings.object_url))
@@ -83,4 +85,4 @@ def run(settings: Settings, device: str) -> None:
         )
     finally:
         life.end()
-        remove_folders(settings.var_dir)
+        remove_folders()

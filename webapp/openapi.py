@@ -91,6 +91,14 @@ UPCOMING_HEADERS: dict[str, Any] = {
     "Retry-After": QUEUED_HEADERS["Retry-After"],
 }
 
+TRAINING_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the training can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/trainings/{TRAINING_ID}"]},
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
+}
+
 MASK_HEADERS: dict[str, Any] = {
     "ETag": {
         "description": "The SHA-256 of the mask, in quotes; `If-None-Match` takes it.",

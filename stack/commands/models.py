@@ -1,6 +1,7 @@
 """Models: list, import, configure, reindex, tune, and which version answers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
 from store.database import open_session
 from store.headlines import HELD_OUT, find_headline
-from store.models import configure, list_models, list_versions
+from store.models import configure, get_model, list_models, list_versions
 
 
 @click.group()
@@ -74,9 +75,11 @@ def configure_(
 ) -> None:
     """Say where a model computes and what is remembered; what is left out gets its default."""
     cache = None if cache_ttl is None else CacheSettings(ttl_s=cache_ttl, max_bytes=cache_mib * MEBIBYTE)
-    settings = ModelSettings(placement=Placement(placement), durability=Durability(durability), cache=cache)
+    serving: dict[str, Any] = {"placement": Placement(placement), "durability": Durability(durability), "cache": cache}
     with open_session(open_database(var_dir)) as session:
-        configure(session, name=model, settings=settings)
+        # What it learns by is none of this command's options, and stays.
+        learning = ModelSettings.load(get_model(session, model).settings)
+        configure(session, name=model, settings=replace(learning, **serving))
     remembered = "nothing is remembered" if cache is None else f"answers are remembered for {cache.ttl_s:g} s"
     console.print(f"{model} computes {placement}; {remembered}")
 

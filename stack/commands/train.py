@@ -111,7 +111,7 @@ def _run_here(settings: Settings, database: Database, model: str, options: Train
             runner.run(claim)
     finally:
         life.end()
-        remove_folders(settings.var_dir)
+        remove_folders()
     with open_session(database) as session:
         return get_training(session, claim.id)
 

@@ -18,6 +18,7 @@ from store.models import ServedVersion
 from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError, UnsupportedMediaError
+from webapp.openapi import TRAINING_HEADERS
 from webapp.posted import SAFETENSORS_TYPES, pack_json, pack_safetensors
 from webapp.problems import (
     INVALID_PAGE,
@@ -37,6 +38,7 @@ from webapp.problems import (
     UNKNOWN_TRAINING,
     problems,
 )
+from webapp.responses import RETRY_AFTER_S
 from webapp.services import services
 from webapp.training_events import stream
 from webapp.training_presenter import from_training
@@ -47,10 +49,11 @@ JSON_TYPE = "application/json"
 BODY: dict[str, Any] = {
     "required": False,
     "description": "How to train; with `inputs` and `targets`, on these rows alone. As safetensors the options stand "
-    "in the query, and the file holds the tensors `inputs`, rows of numbers, and `targets`, indices of labels or numbers.",
+    "in the query, and the file holds the tensors `inputs`, rows of numbers, and `targets`, a label's index or a "
+    "number for each.",
     "content": {
         JSON_TYPE: {
-            "schema": {"$ref": "#/components/schemas/TrainingRequest"},
+            "schema": schemas.TrainingRequestSchema,
             "examples": {
                 "feedback": {"value": {"start": "champion", "epochs": 6, "feedback_weight": 2.0}},
                 "posted": {"value": schemas.POSTED_EXAMPLE},
@@ -101,7 +104,13 @@ class TrainingViews(MethodView):
     @require(Scope.TRAIN)
     @blp.arguments(schemas.TrainingRequestSchema(), location="json")
     @blp.arguments(TrainingOptionsSchema(), location="query")
-    @blp.response(202, schemas.TrainingSchema, description="It is queued.", example=schemas.QUEUED_EXAMPLE)
+    @blp.response(
+        202,
+        schemas.TrainingSchema,
+        description="It is queued.",
+        example=schemas.QUEUED_EXAMPLE,
+        headers=TRAINING_HEADERS,
+    )
     def post(self, body: dict[str, Any], query: dict[str, Any], model: str) -> Response:
         """Train a model.
 
@@ -125,6 +134,7 @@ class TrainingViews(MethodView):
             )
         services().ring_training(TrainModel(training_id=str(training.id), model=model))
         response = make_response(schemas.TrainingSchema().dump(from_training(training)), 202)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
         response.headers["Location"] = url_for("trainings.TrainingByIdViews", training_id=training.id)
         return response
 

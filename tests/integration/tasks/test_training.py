@@ -63,7 +63,7 @@ class Bench:
 
     def runner(self, **changes: Any) -> TrainingRunner:
         """Make a runner; arguments replace its collaborators."""
-        collaborators = {
+        collaborators: dict[str, Any] = {
             "database": self.database,
             "objects": self.objects,
             "life": self.life,

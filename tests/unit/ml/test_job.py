@@ -29,7 +29,7 @@ VALUE_CONFIG = {**CONFIG, "kind": "regression", "labels": [], "kind_options": {"
 
 
 def job(recipe: str | None = None, config: dict[str, Any] | None = None, **options: Any) -> Job:
-    return Job(recipe=recipe, config=config or CONFIG, threads=1, options=options)
+    return Job(recipe=recipe, config=config or (CONFIG if recipe is None else None), threads=1, options=options)
 
 
 def write_examples(folder: Path, rows: list[tuple[Any, Any]]) -> None:

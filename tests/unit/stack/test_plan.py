@@ -47,7 +47,7 @@ def test_without_a_number_as_many_cpu_workers_start_as_were_measured(
     measured = Layout(processes=3, threads=2)
     services = _services(settings, monkeypatch, layout=measured)
 
-    workers = [service for service in services if service.holds_claims]
+    workers = [service for service in services if service.name.startswith("cpu-")]
     assert [worker.name for worker in workers] == ["cpu-0", "cpu-1", "cpu-2"]
     assert {worker.env[THREADS_VARIABLE] for worker in workers} == {"2"}
 
@@ -62,10 +62,10 @@ def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pyt
     assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "beat", "flower"]
 
 
-def test_only_inference_workers_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_predictions_and_trainings_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     services = _services(settings, monkeypatch, workers=2)
 
-    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1"]
+    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training"]
 
 
 def test_a_worker_is_told_its_role_and_device(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

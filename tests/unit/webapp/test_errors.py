@@ -20,6 +20,8 @@ ELSEWHERE = {
     store.UnknownKeyError,
     store.ObjectMissingError,
     store.SchemaVersionError,
+    # Of workers alone.
+    store.StaleClaimError,
     WebError,
 }
 

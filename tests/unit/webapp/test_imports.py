@@ -27,5 +27,5 @@ def test_a_web_process_does_not_load(loaded: set[str], module: str) -> None:
     assert module not in loaded
 
 
-def test_a_web_process_loads_of_the_workers_only_the_doorbell(loaded: set[str]) -> None:
-    assert {name for name in loaded if name.startswith("tasks.")} == {"tasks.doorbell"}
+def test_a_web_process_loads_of_the_workers_only_the_doorbell_and_the_clock(loaded: set[str]) -> None:
+    assert {name for name in loaded if name.startswith("tasks.")} == {"tasks.cron", "tasks.doorbell"}

@@ -36,7 +36,15 @@ PAGES = ("/openapi.json", DOCS_PATH)
 
 UUID = "0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c"
 
-FILLED = {"model": "fashion", "version": "1", "prediction_id": UUID, "catalog": "shop", "external_id": "42"}
+FILLED = {
+    "model": "fashion",
+    "version": "1",
+    "prediction_id": UUID,
+    "training_id": UUID,
+    "backtest_id": "1",
+    "catalog": "shop",
+    "external_id": "42",
+}
 
 
 @dataclass(frozen=True, slots=True)
