@@ -96,7 +96,7 @@ class FastLane:
         """Answer one request."""
         size = self._size(scope) if scope["type"] == "http" else None
         if scope["type"] != "http" or size is None:
-            await self._flask(scope, receive, send)
+            await self._flask(scope, _as_coroutine(receive), send)
             return
         started = time.perf_counter()
         async with nullcontext() if size <= LIGHT_BYTES else self._reading:
@@ -241,6 +241,15 @@ async def _read_body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _as_coroutine(receive: Receive) -> Receive:
+    """Give what granian hands over, which is awaitable but no coroutine, the form that `a2wsgi` calls from a thread."""
+
+    async def call() -> Any:
+        return await receive()
+
+    return call
 
 
 def _replay(body: bytes) -> Receive:
