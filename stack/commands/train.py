@@ -98,6 +98,8 @@ def _run_here(settings: Settings, database: Database, model: str, options: Train
     life = WorkerLife(database, name=name, role=WorkerRole.TRAINING, device=device, queue=QueueName.TRAINING, held=list)
     life.begin()
     try:
+        # Before the bar, so that a refusal is one line.
+        claim = _request_own(database, life, device, model, options)
         with _progress_bar() as bar:
             task = bar.add_task(model, total=None, state="")
             runner = create_runner(
@@ -107,7 +109,6 @@ def _run_here(settings: Settings, database: Database, model: str, options: Train
                 device=device,
                 on_progress=lambda progress: _show(bar, task, progress),
             )
-            claim = _request_own(database, life, device, model, options)
             runner.run(claim)
     finally:
         life.end()

@@ -52,6 +52,7 @@ def test_a_ceiling_goes_with_its_version(session: Session) -> None:
     _remember(session, version, 16)
 
     session.execute(text("UPDATE models SET champion_id = NULL WHERE id = :id"), {"id": version.model_id})
+    session.execute(text("DELETE FROM decisions WHERE model_id = :id"), {"id": version.model_id})
     session.execute(text("DELETE FROM model_versions WHERE id = :id"), {"id": version.model_version_id})
 
     assert known_ceilings(session, version.model_version_id, KIND) == {}
