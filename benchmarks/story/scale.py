@@ -21,6 +21,9 @@ class Scale:
         chunk: Photos between two looks at what happens.
         drift_samples: Answers that drift compares.
         drift_checks: Checks in a row that must find it, a quarter of a minute apart.
+        max_loss: What a better candidate may lose on the set on which it is not better: a small network forgets the upright
+            photos while it learns the turned ones.
+        max_class_loss: The same for one label.
         rise: What the accuracy must rise to; None: above that of version 1.
     """
 
@@ -37,6 +40,8 @@ class Scale:
     chunk: int
     drift_samples: int
     drift_checks: int
+    max_loss: float
+    max_class_loss: float
     rise: float | None
 
 
@@ -54,6 +59,8 @@ FULL = Scale(
     chunk=500,
     drift_samples=1_000,
     drift_checks=2,
+    max_loss=0.03,
+    max_class_loss=0.2,
     rise=0.89,
 )
 
@@ -71,5 +78,7 @@ SMALL = Scale(
     chunk=200,
     drift_samples=200,
     drift_checks=1,
+    max_loss=0.1,
+    max_class_loss=0.4,
     rise=None,
 )

@@ -190,8 +190,8 @@ class Story:
                 "policy": policy,
                 "held_out_share": HELD_OUT_SHARE,
                 "max_items": 3000,
-                "max_loss": 0.03,
-                "max_class_loss": 0.2,
+                "max_loss": self._scale.max_loss,
+                "max_class_loss": self._scale.max_class_loss,
                 # Both are timed on processors that answer photos meanwhile.
                 "max_latency_ratio": 3.0,
             },
