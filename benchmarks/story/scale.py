@@ -21,8 +21,8 @@ class Scale:
         chunk: Photos between two looks at what happens.
         drift_samples: Answers that drift compares.
         drift_checks: Checks in a row that must find it, a quarter of a minute apart.
-        max_loss: What a better candidate may lose on the set on which it is not better: a small network forgets the upright
-            photos while it learns the turned ones.
+        max_loss: What a better candidate may lose on the set on which it is not better: a small network forgets the
+            upright photos while it learns the turned ones.
         max_class_loss: The same for one label.
         rise: What the accuracy must rise to; None: above that of version 1.
     """
