@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy.orm import Session
@@ -16,39 +16,42 @@ COMPARISON = "/v1/models/xor/comparison"
 PATIENCE_S = 30.0
 REQUESTS = 80
 
-#: A network whose answers are those of the first version, and one that cannot be loaded.
-GOOD, BROKEN = 2, 3
+
+class Arms(NamedTuple):
+    """Versions of xor: the champion, a network whose answers are its own, and one that cannot be loaded."""
+
+    champion: int
+    good: int
+    broken: int
 
 
 @pytest.fixture
-def split(stack: RunningStack) -> Iterator[RunningStack]:
-    """The shared stack, with two more versions of xor; without a split afterwards."""
+def arms(stack: RunningStack) -> Iterator[Arms]:
+    """Two more versions of xor in the shared stack; without a split afterwards."""
     with Session(stack.open_database()) as session, session.begin():
         like = resolve(session, "xor")
-        numbers = [add_version(session, "xor", like=like).number for _ in (GOOD,)]
-        numbers.append(add_version(session, "xor").number)
-    assert numbers == [GOOD, BROKEN]
-    yield stack
+        numbers = [add_version(session, "xor", like=like).number, add_version(session, "xor").number]
+    yield Arms(like.number, *numbers)
     stack.client.delete(PATH).raise_for_status()
     with Session(stack.open_database()) as session, session.begin():
         for number in numbers:
             archive(session, version=get_version(session, "xor", number), reason="tested", actor="tests")
 
 
-def test_a_split_serves_compares_and_stops_itself(split: RunningStack) -> None:
-    put(split, {"policy": "fixed", "weights": {"1": 50, str(GOOD): 50}, "sticky": "header"})
-    wait_until(lambda: {*ask_many(split, 10)} == {1, GOOD}, PATIENCE_S)
-    first = ask_many(split, REQUESTS)
-    assert ask_many(split, REQUESTS) == first, "each key stays with its version"
+def test_a_split_serves_compares_and_stops_itself(stack: RunningStack, arms: Arms) -> None:
+    put(stack, {"policy": "fixed", "weights": {str(arms.champion): 50, str(arms.good): 50}, "sticky": "header"})
+    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion, arms.good}, PATIENCE_S)
+    first = ask_many(stack, REQUESTS)
+    assert ask_many(stack, REQUESTS) == first, "each key stays with its version"
 
-    found = split.client.get(COMPARISON).json()
+    found = stack.client.get(COMPARISON).json()
     assert sum(each["requests"] for each in found["versions"]) >= 2 * REQUESTS
     assert [each["errors"] for each in found["versions"]] == [0, 0]
     assert not found["sample_ratio"]["off"]
 
-    put(split, {"policy": "fixed", "weights": {"1": 50, str(BROKEN): 50}})
-    wait_until(lambda: has_stopped(split), PATIENCE_S)
-    wait_until(lambda: {*ask_many(split, 10)} == {1}, PATIENCE_S)
+    put(stack, {"policy": "fixed", "weights": {str(arms.champion): 50, str(arms.broken): 50}})
+    wait_until(lambda: has_stopped(stack), PATIENCE_S)
+    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion}, PATIENCE_S)
 
 
 def put(stack: RunningStack, plan: dict[str, Any]) -> None:
