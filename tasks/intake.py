@@ -180,6 +180,7 @@ class Intake:
         try:
             return self._decode(version, key, claims, taken_at)
         except Exception:
+            # Whatever it was: a model that stays pinned by no batch could never leave the device.
             self._loader.unpin(key)
             raise
 

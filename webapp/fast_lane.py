@@ -145,7 +145,7 @@ class FastLane:
             else:
                 await self._in_thread(run, self.services, prepared)
             found = finished_body(ticket)
-        # As above.
+        # Every error is answered by Flask's own handlers, the last of which takes any.
         except Exception as error:  # noqa: BLE001
             return partial(self._refuse, error)
         return partial(answer, self.services, ticket) if found is None else found
@@ -219,7 +219,7 @@ class FastLane:
             g.started_at = started
             try:
                 response = self._app.make_response(respond())
-            # For the same reason as above.
+            # Presenting may fail as well, and that too is Flask's handlers' to answer.
             except Exception as error:  # noqa: BLE001
                 response = self._refuse(error)
             return self._app.process_response(response)

@@ -54,6 +54,7 @@ class Memo(Generic[Key, Value]):
         try:
             value = self._read(key)
         except BaseException as error:
+            # Also when this thread is told to end: those who wait for what it reads would wait for ever.
             self._end(key)
             future.set_exception(error)
             raise

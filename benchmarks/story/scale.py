@@ -21,6 +21,7 @@ class Scale:
         chunk: Photos between two looks at what happens.
         drift_samples: Answers that drift compares.
         drift_checks: Checks in a row that must find it, a quarter of a minute apart.
+        held_out_share: Of the feedback, kept from every training for the gate; a small stream must keep more of it.
         max_loss: What a better candidate may lose on the set on which it is not better: a small network forgets the
             upright photos while it learns the turned ones.
         max_class_loss: The same for one label.
@@ -40,6 +41,7 @@ class Scale:
     chunk: int
     drift_samples: int
     drift_checks: int
+    held_out_share: float
     max_loss: float
     max_class_loss: float
     rise: float | None
@@ -59,6 +61,7 @@ FULL = Scale(
     chunk=500,
     drift_samples=1_000,
     drift_checks=2,
+    held_out_share=0.05,
     max_loss=0.03,
     max_class_loss=0.2,
     rise=0.89,
@@ -78,6 +81,7 @@ SMALL = Scale(
     chunk=200,
     drift_samples=200,
     drift_checks=1,
+    held_out_share=0.25,
     max_loss=0.1,
     max_class_loss=0.4,
     rise=None,

@@ -28,9 +28,6 @@ SCHEDULE_TIMEOUT_S = 150.0
 
 LEARNING_RATE = 3e-3
 
-#: Share of the feedback that only the gate sees.
-HELD_OUT_SHARE = 0.05
-
 EVERY_MINUTE = "* * * * *"
 
 TRUTH, CORRUPTED = "warehouse", "vandal"
@@ -188,7 +185,7 @@ class Story:
         settings: dict[str, Any] = {
             "gate": {
                 "policy": policy,
-                "held_out_share": HELD_OUT_SHARE,
+                "held_out_share": self._scale.held_out_share,
                 "max_items": 3000,
                 "max_loss": self._scale.max_loss,
                 "max_class_loss": self._scale.max_class_loss,
