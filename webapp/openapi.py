@@ -145,6 +145,7 @@ class ProblemApi(Api):  # type: ignore[misc]  # flask-smorest carries no types.
     def __init__(self, app: Flask) -> None:
         super().__init__(app, spec_kwargs={"extra_plugins": [OperationPlugin(app)]})
         self.ma_plugin.converter.add_attribute_function(refer_to_enum)
+        self.ma_plugin.converter.add_attribute_function(limit_properties)
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Answer whatever flask-smorest aborts with as a problem document."""
@@ -222,6 +223,14 @@ def refer_to_enum(self: OpenAPIConverter, field: fields.Field[Any], ret: dict[st
         ret.pop(name_beside, None)
     reference = {"$ref": f"#/components/schemas/{name}"}
     return {"anyOf": [reference, {"type": "null"}]} if field.allow_none else reference
+
+
+def limit_properties(_: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Say a mapping's length in an object's words; apispec says it in a string's."""
+    if not isinstance(field, fields.Mapping):
+        return {}
+    words = {"minLength": "minProperties", "maxLength": "maxProperties"}
+    return {words[word]: ret.pop(word) for word in (*ret,) if word in words}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,12 @@ def stack_valkey(stack: RunningStack) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; Playwright's own download is not needed."""
+    """Debian's Chromium; Playwright's own download is not needed.
+
+    It ends with its module: Playwright leaves an event loop running in the thread of the tests.
+    """
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS)
         yield opened

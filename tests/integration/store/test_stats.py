@@ -132,7 +132,7 @@ def test_what_an_open_transaction_may_still_end_is_not_summed_up(database: Engin
 
 
 def test_the_rate_of_the_last_seconds_is_of_what_was_summed_up(rows: Rows) -> None:
-    for seconds in (-4, -3, -2):
+    for seconds in (-5, -4, -3):
         _finish_at(rows, seconds)
     _forget_summary(rows)
     summarize_finished(rows.connection)
