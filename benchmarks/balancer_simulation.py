@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.enums import BalancerPolicy
-from store.ledger import ClaimRule
+from store.ledger_rows import ClaimRule
 from store.rates import Rate
 from tasks.pace import Pace, Peer, claim_rules, fair_share
 from webapp.balancer import Balancer, WorkerView

@@ -31,7 +31,7 @@ from schemas.enums import PredictionStatus, WorkerRole
 from store import ledger
 from store.database import HeldConnection
 from store.errors import UnknownItemError
-from store.ledger import Outcome, Submission
+from store.ledger_rows import Outcome, Submission
 from store.models import ServedVersion, resolve
 from store.predictions import (
     PredictionFilter,

@@ -13,8 +13,9 @@ from torchvision.models import resnet18
 from benchmarks.peers.resnet18 import CLASSES, MEAN, SIZE, STD, prepare
 from store.database import create_database, open_session
 from store.decisions import SYSTEM_ACTOR
-from store.models import promote, register_version
+from store.models import register_version
 from store.objects import ObjectStore
+from store.promotion import promote
 from tests.running import RunningStack
 
 SEED = 0

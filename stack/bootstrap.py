@@ -12,8 +12,9 @@ from store.database import open_session
 from store.decisions import SYSTEM_ACTOR
 from store.keys import create_key
 from store.migrate import migrate
-from store.models import promote, register_version
+from store.models import register_version
 from store.objects import ObjectStore
+from store.promotion import promote
 from store.tables.model import Model
 
 BUNDLED = Path(__file__).resolve().parent.parent / "ml" / "bundled"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from schemas.enums import BacktestStatus
 from store import ledger
 from store.errors import BacktestKindError, BacktestStateError, NoFeedbackError, SameVersionError, UnknownBacktestError
-from store.ledger import Finished
+from store.ledger_rows import Finished
 from store.models import ServedVersion
 from store.statistics.paired import Gain, PairCounts, PairSums, compare_means, compare_shares
 from store.tables.backtest import Backtest, BacktestItem

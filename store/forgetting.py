@@ -22,7 +22,7 @@ from store import forgetting_sql as sql
 from store.decisions import record_decision
 from store.errors import ObjectsUnavailableError, UnknownItemError
 from store.feedback import FEEDBACK_LOCK_ID
-from store.ledger import Finished
+from store.ledger_rows import Finished
 from store.lineage import versions_that_saw
 from store.objects import ObjectStore
 from store.partitions import first_kept_id

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from schemas.enums import DecisionAction, GateOutcome
 from store.decisions import record_decision
-from store.models import archive, promote, set_challenger
+from store.promotion import archive, promote, set_challenger
 from store.tables.gate_verdict import GateVerdict
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from store import ledger
 from store.errors import UnknownItemError
-from store.ledger import Finished
+from store.ledger_rows import Finished
 from store.models import ServedVersion
 from store.tables.embedding import Embedding
 from store.tables.indexed_item import IndexedItem

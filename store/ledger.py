@@ -7,7 +7,7 @@ Postgres' `now()`. A trigger in the database refuses illegal edges, whatever cod
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,24 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, Row
 
-from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority
+from schemas.enums import PredictionStatus
 from schemas.messages import PredictionFinished
+from store import ledger_claim_sql as claim_sql
 from store import ledger_sql as sql
+from store.ledger_rows import (
+    Answer,
+    Claim,
+    ClaimRule,
+    Finished,
+    Outcome,
+    Requeued,
+    Submission,
+    answer_row,
+    finished_event,
+    outcome_row,
+    read_finished,
+    submission_row,
+)
 from store.queue_span import queue_span
 
 #: Claims of one row before it fails with `attempts_exhausted`.
@@ -33,114 +48,6 @@ MAX_CLAIM_BYTES = 64 * 1024 * 1024
 #: A claim older than this counts as hung, whatever its worker's heartbeat says.
 ATTEMPT_BUDGET_S = 60.0
 
-#: How long a younger, more urgent row may overtake this one: waiting longer beats any priority.
-PRIORITY_DELAY_S = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.BULK: 600.0}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submission:
-    """A prediction to be made. Either `input` (JSON) or `input_sha256` (a stored file) is set."""
-
-    id: UUID
-    api_key_id: int
-    model_id: int
-    model_version_id: int
-    reply_channel: str | None
-    priority: Priority = Priority.NORMAL
-    input: Any | None = None
-    input_sha256: str | None = None
-    input_bytes: int | None = None
-    catalog: str | None = None
-    external_id: str | None = None
-    index_action: IndexAction | None = None
-    deadline_ms: int | None = None
-    idempotency_key: str | None = None
-    request_sha256: str | None = None
-    shadow_of: UUID | None = None
-    assignment_probability: float | None = None
-    backtest_id: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What is known of a prediction before it is stored: from memory, or computed in the process that accepts it.
-
-    Attributes:
-        result: What the model says; None when it failed.
-        elapsed_ms: From acceptance until now, milliseconds.
-        device: Where it was computed; None for an answer from memory.
-        cached: Whether it is the answer of an earlier prediction.
-    """
-
-    elapsed_ms: float
-    result: dict[str, Any] | None = None
-    error_code: ErrorCode | None = None
-    error_detail: str | None = None
-    device: str | None = None
-    decode_ms: float | None = None
-    compute_ms: float | None = None
-    cached: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
-    """A row that this worker now holds, under a fence that no later claim shares.
-
-    `waited_s` is the time since it could have been claimed.
-    """
-
-    id: UUID
-    fence: int
-    model_version_id: int
-    input: Any | None
-    input_sha256: str | None
-    waited_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimRule:
-    """What a slower device leaves to faster ones, of the model version with the id `version`.
-
-    Attributes:
-        version: Its id.
-        skip: So many of its most urgent rows are not claimed.
-        patience: Seconds; once the most urgent has waited so long, none is left.
-        most: Rows in one claim.
-    """
-
-    version: int
-    skip: int
-    patience: float
-    most: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a worker has to say of a claim: a result, or an error code with a sentence."""
-
-    claim: Claim
-    result: dict[str, Any] | None = None
-    error_code: ErrorCode | None = None
-    error_detail: str | None = None
-    decode_ms: float | None = None
-    compute_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A terminal state that is committed, and the channel that waits for it."""
-
-    reply_channel: str | None
-    event: PredictionFinished
-
-
-@dataclass(frozen=True, slots=True)
-class Requeued:
-    """What a reaping or a release changed: rows that wait again, and rows that failed for good."""
-
-    queued: int
-    finished: list[Finished]
-
 
 def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, datetime]:
     """Accept a group of predictions in one statement.
@@ -149,7 +56,7 @@ def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, da
         The acceptance time by id. An id that is missing was a repeat: its idempotency key was already there,
         and `find_repeat` tells for which prediction.
     """
-    rows = [_submission_row(submission) for submission in group]
+    rows = [submission_row(submission) for submission in group]
     statement = sql.SUBMIT_PLAIN if _are_plain(rows) else sql.SUBMIT
     return {row.id: row.created_at for row in statement.run(connection, rows=_dump(rows))}
 
@@ -160,7 +67,7 @@ def record(connection: Connection, group: Sequence[tuple[Submission, Answer]]) -
     Returns:
         What became of each, by id. An id that is missing was a repeat, as with `submit`.
     """
-    rows = [_submission_row(submission) | _answer_row(answer) for submission, answer in group]
+    rows = [submission_row(submission) | answer_row(answer) for submission, answer in group]
     statement = sql.RECORD_PLAIN if _are_plain(rows) else sql.RECORD
     stored = {row.id: row for row in statement.run(connection, rows=_dump(rows))}
     return {
@@ -168,28 +75,6 @@ def record(connection: Connection, group: Sequence[tuple[Submission, Answer]]) -
         for submission, answer in group
         if (row := stored.get(submission.id)) is not None
     }
-
-
-def finished_event(
-    prediction_id: UUID, answer: Answer, created_at: datetime, finished_at: datetime
-) -> PredictionFinished:
-    """Tell of a prediction that was answered before it was stored. Nothing that came from memory was started."""
-    created = created_at.isoformat()
-    return PredictionFinished(
-        id=str(prediction_id),
-        status=_status(answer.error_code),
-        attempt=0 if answer.cached else 1,
-        result=answer.result,
-        error_code=answer.error_code,
-        error_detail=answer.error_detail,
-        created_at=created,
-        started_at=None if answer.cached else created,
-        finished_at=finished_at.isoformat(),
-        decode_ms=answer.decode_ms,
-        compute_ms=answer.compute_ms,
-        device=answer.device,
-        cached=answer.cached,
-    )
 
 
 def claim(
@@ -227,9 +112,9 @@ def claim(
         "until": until,
     }
     if rules:
-        found = sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
+        found = claim_sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
     else:
-        found = sql.CLAIM.run(connection, **parameters)
+        found = claim_sql.CLAIM.run(connection, **parameters)
     rows = sorted(found, key=lambda row: (row.claim_order, row.id))
     return [
         Claim(
@@ -253,9 +138,9 @@ def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finish
     """
     if not outcomes:
         return []
-    rows = [_outcome_row(outcome) for outcome in outcomes]
+    rows = [outcome_row(outcome) for outcome in outcomes]
     ids = [outcome.claim.id for outcome in outcomes]
-    return _finished(sql.COMPLETE.run(connection, rows=_dump(rows), least=min(ids), greatest=max(ids)))
+    return read_finished(sql.COMPLETE.run(connection, rows=_dump(rows), least=min(ids), greatest=max(ids)))
 
 
 def release(connection: Connection, claims: Iterable[Claim], *, delay_s: float = 0.0, keep_attempt: bool) -> Requeued:
@@ -291,7 +176,7 @@ def release_dead_worker(connection: Connection, *, host: str, pid: int) -> Reque
 
 def expire(connection: Connection) -> list[Finished]:
     """Expire the queued rows whose deadline is over."""
-    return _finished(sql.EXPIRE.run(connection))
+    return read_finished(sql.EXPIRE.run(connection))
 
 
 def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
@@ -300,27 +185,27 @@ def cancel(connection: Connection, prediction_id: UUID) -> list[Finished]:
     Returns:
         One entry, or none when the row was terminal already or is unknown.
     """
-    return _finished(sql.CANCEL.run(connection, id=prediction_id))
+    return read_finished(sql.CANCEL.run(connection, id=prediction_id))
 
 
 def cancel_backtest(connection: Connection, backtest_id: int) -> list[Finished]:
     """Cancel the open replays of a backtest, as `cancel` does."""
-    return _finished(sql.CANCEL_BACKTEST.run(connection, backtest_id=backtest_id))
+    return read_finished(sql.CANCEL_BACKTEST.run(connection, backtest_id=backtest_id))
 
 
 def cancel_all(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
     """Cancel those of many rows that are open, as `cancel` does."""
-    return _finished(sql.CANCEL_ALL.run(connection, ids=list(ids)))
+    return read_finished(sql.CANCEL_ALL.run(connection, ids=list(ids)))
 
 
 def cancel_puts(connection: Connection, *, api_key_id: int, model_id: int, item_id: int) -> list[Finished]:
     """Cancel the open requests that would put an item into a model's index: it is to be removed."""
-    return _finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))
+    return read_finished(sql.CANCEL_PUTS.run(connection, api_key_id=api_key_id, model_id=model_id, item_id=item_id))
 
 
 def finished_among(connection: Connection, ids: Sequence[UUID]) -> list[Finished]:
     """Read which of these are terminal, for whoever may have missed a notification."""
-    return _finished(sql.FINISHED_AMONG.run(connection, ids=list(ids)))
+    return read_finished(sql.FINISHED_AMONG.run(connection, ids=list(ids)))
 
 
 def stranded(connection: Connection, *, older_than_s: float) -> list[tuple[str, int, list[str]]]:
@@ -346,94 +231,13 @@ def _take_back(connection: Connection) -> Requeued:
 
 def _requeued(found: Iterable[Row[Any]]) -> Requeued:
     rows = list(found)
-    finished = _finished(row for row in rows if row.status != PredictionStatus.QUEUED)
-    return Requeued(queued=len(rows) - len(finished), finished=finished)
-
-
-def _finished(found: Iterable[Row[Any]]) -> list[Finished]:
-    return [
-        Finished(
-            row.reply_channel,
-            PredictionFinished(
-                id=str(row.id),
-                status=row.status,
-                attempt=row.attempt,
-                result=row.result,
-                error_code=row.error_code,
-                error_detail=row.error_detail,
-                created_at=row.created_at.isoformat(),
-                started_at=row.started_at.isoformat() if row.started_at else None,
-                finished_at=row.finished_at.isoformat(),
-                decode_ms=row.decode_ms,
-                compute_ms=row.compute_ms,
-                device=row.device,
-                cached=row.cached,
-                worker_id=row.worker_id,
-            ),
-        )
-        for row in found
-    ]
-
-
-def _submission_row(submission: Submission) -> dict[str, Any]:
-    return {
-        "id": str(submission.id),
-        "api_key_id": submission.api_key_id,
-        "model_id": submission.model_id,
-        "model_version_id": submission.model_version_id,
-        "reply_channel": submission.reply_channel,
-        "priority": submission.priority,
-        "delay_s": PRIORITY_DELAY_S[submission.priority],
-        "input": submission.input,
-        "input_sha256": submission.input_sha256,
-        "input_bytes": submission.input_bytes,
-        "catalog": submission.catalog,
-        "external_id": submission.external_id,
-        "index_action": submission.index_action,
-        "deadline_ms": submission.deadline_ms,
-        "idempotency_key": submission.idempotency_key,
-        "request_sha256": submission.request_sha256,
-        "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
-        "assignment_probability": submission.assignment_probability,
-        "backtest_id": submission.backtest_id,
-    }
+    ended = read_finished(row for row in rows if row.status != PredictionStatus.QUEUED)
+    return Requeued(queued=len(rows) - len(ended), finished=ended)
 
 
 def _are_plain(rows: Sequence[dict[str, Any]]) -> bool:
     """Items and idempotency keys cost two more writes; the statement without them is the hot path."""
     return all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
-
-
-def _answer_row(answer: Answer) -> dict[str, Any]:
-    return {
-        "status": _status(answer.error_code),
-        "result": answer.result,
-        "error_code": answer.error_code,
-        "error_detail": answer.error_detail,
-        "attempt": 0 if answer.cached else 1,
-        "device": answer.device,
-        "decode_ms": answer.decode_ms,
-        "compute_ms": answer.compute_ms,
-        "elapsed_ms": answer.elapsed_ms,
-        "cached": answer.cached,
-    }
-
-
-def _status(error_code: ErrorCode | None) -> PredictionStatus:
-    return PredictionStatus.SUCCEEDED if error_code is None else PredictionStatus.FAILED
-
-
-def _outcome_row(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "id": str(outcome.claim.id),
-        "fence": outcome.claim.fence,
-        "status": _status(outcome.error_code),
-        "result": outcome.result,
-        "error_code": outcome.error_code,
-        "error_detail": outcome.error_detail,
-        "decode_ms": outcome.decode_ms,
-        "compute_ms": outcome.compute_ms,
-    }
 
 
 def _dump(rows: list[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from store import ledger_sql as sql
+from store import ledger_claim_sql as sql
 from store.partitions import CLOCK_SLACK, least_id
 
 #: How long a connection goes by what it has read. A row from before the span is claimed at most so much later.

@@ -12,7 +12,7 @@ import structlog
 
 from schemas.messages import PredictionFinished
 from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL
-from store.ledger import Finished
+from store.ledger_rows import Finished
 
 log = structlog.get_logger()
 

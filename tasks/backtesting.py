@@ -17,7 +17,7 @@ from schemas.enums import BacktestStatus, PredictionStatus, Priority
 from store import ledger
 from store.answers import answer_of, differ, score_of
 from store.database import open_session
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.model import Model
 from store.tables.prediction import Prediction

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from store import ledger
 from store.database import HeldConnection
 from store.errors import ObjectsUnavailableError
-from store.ledger import Outcome
+from store.ledger_rows import Finished, Outcome
 from store.replies import publish
 from tasks.finishing import Finishers
 
@@ -60,7 +60,7 @@ class Completion:
         by_id = {claim.id: result for (claim, _), result in zip(answered, results, strict=True)}
         return [replace(outcome, result=by_id.get(outcome.claim.id)) for outcome in outcomes]
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> list[ledger.Finished]:
+    def _commit(self, outcomes: Sequence[Outcome]) -> list[Finished]:
         with self._connection.use() as connection:
             return ledger.complete(connection, outcomes)
 

@@ -20,7 +20,7 @@ from ml.engine import Engine
 from ml.engine import Outcome as Computed
 from ml.errors import DeviceLostError
 from schemas.enums import ErrorCode
-from store.ledger import Claim, Outcome
+from store.ledger_rows import Claim, Outcome
 from store.objects import ObjectStore
 from store.replies import publish_idle
 from tasks.completion import Completion

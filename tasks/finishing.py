@@ -11,7 +11,7 @@ from typing import Protocol
 from sqlalchemy import Engine as Database
 
 from ml.predictor import Result
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.objects import ObjectStore
 from tasks.masks import MaskFinisher
 from tasks.neighbours import NeighbourFinisher

@@ -5,8 +5,9 @@ from sqlalchemy import Engine as Database
 from ml.candidate import Candidate
 from store.database import open_session
 from store.decisions import COMMAND_ACTOR
-from store.models import check_kind, promote, register_version
+from store.models import check_kind, register_version
 from store.objects import ObjectStore
+from store.promotion import promote
 
 SOURCE = "imported"
 

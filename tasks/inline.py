@@ -11,7 +11,7 @@ from ml.engine import Engine
 from ml.engine import Outcome as Computed
 from schemas.enums import ErrorCode, Placement
 from store.database import create_database, open_session
-from store.ledger import Answer, Claim, Submission
+from store.ledger_rows import Answer, Claim, Submission
 from store.models import ServedVersion, list_models, served
 from store.objects import ObjectStore
 from store.settings import Settings

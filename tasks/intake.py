@@ -16,7 +16,7 @@ from schemas.enums import ErrorCode
 from store import ledger
 from store.database import HeldConnection
 from store.errors import ObjectMissingError, ObjectsUnavailableError
-from store.ledger import Claim, Outcome
+from store.ledger_rows import Claim, Outcome
 from store.models import ServedVersion
 from store.objects import ObjectStore
 from store.replies import publish

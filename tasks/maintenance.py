@@ -16,7 +16,7 @@ from store.database import open_session
 from store.drift_checks import check_champions
 from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
-from store.ledger import Requeued
+from store.ledger_rows import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
 from store.replies import publish
 from store.stats import summarize_finished

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml.predictor import Result
 from schemas.names import mask_path
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.objects import ObjectStore
 
 

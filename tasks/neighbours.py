@@ -11,7 +11,7 @@ from sqlalchemy import Engine as Database
 from ml.predictor import Result
 from store import embeddings
 from store.embeddings import Computed, IndexRequest, Neighbour, Query
-from store.ledger import Claim
+from store.ledger_rows import Claim
 
 # Distances of 32-bit numbers carry no more.
 DISTANCE_DECIMALS = 6

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from store.ledger import ClaimRule
+from store.ledger_rows import ClaimRule
 from store.rates import SIMILAR, UNBOUNDED, UNKNOWN_LOAD_S, Rate, Rates, rows_left_to
 
 #: Measurements are remembered for so long, and for ten batches at least.

@@ -10,7 +10,7 @@ from schemas.enums import IndexAction, Priority
 from store import ledger
 from store.database import open_session
 from store.embeddings import MissingEmbedding, find_missing
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.models import ServedVersion, list_champions
 
 SIMILARITY = "similarity"

@@ -26,8 +26,9 @@ from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
 from store.errors import NoTrainingDataError, ObjectMissingError, ObjectsUnavailableError, StaleClaimError
-from store.models import promote, register_version
+from store.models import register_version
 from store.objects import ObjectStore
+from store.promotion import promote
 from store.training_ledger import TrainingClaim
 from store.trainings import get_training
 from tasks.life import WorkerLife

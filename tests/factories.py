@@ -21,8 +21,9 @@ from schemas.enums import ErrorCode, WorkerRole
 from stack.bootstrap import BUNDLED
 from store import ledger
 from store.feedback import Correction, record_feedback
-from store.ledger import Claim, Outcome, Submission
-from store.models import ServedVersion, promote, register_version, resolve
+from store.ledger_rows import Claim, Outcome, Submission
+from store.models import ServedVersion, register_version, resolve
+from store.promotion import promote
 from store.tables.model_version import ModelVersion
 from store.workers import register_worker
 from tests.running import SAMPLES

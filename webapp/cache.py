@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from schemas.messages import PredictionFinished
 from schemas.model_settings import CacheSettings
-from store.ledger import Answer
+from store.ledger_rows import Answer
 from webapp.tickets import Ticket
 
 Key = tuple[int, int, str]

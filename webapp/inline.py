@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from schemas.enums import Durability, Placement
-from store.ledger import Answer
+from store.ledger_rows import Answer
 from store.models import ServedVersion
 from store.settings import Settings
 from webapp.tickets import Ticket

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.enums import GateOutcome, GatePolicy, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.models import ServedVersion
 from store.statistics.paired import Gain
 from store.tables.feedback import Feedback

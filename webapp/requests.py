@@ -18,7 +18,7 @@ from store import ledger
 from store.database import open_session
 from store.errors import IdempotencyConflictError
 from store.keys import Principal
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.models import ServedVersion
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from uuid_utils.compat import uuid7
 
 from schemas.enums import Priority
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.models import ServedVersion
 from webapp.dispatch import GROUP_LIMIT, Dispatcher
 from webapp.tickets import Ticket

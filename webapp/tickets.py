@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from schemas.messages import PredictionFinished
-from store.ledger import Answer, Submission, finished_event
+from store.ledger_rows import Answer, Submission, finished_event
 from store.models import ServedVersion
 
 MS = 1000.0

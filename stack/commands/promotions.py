@@ -17,7 +17,8 @@ from store.database import open_session
 from store.decisions import COMMAND_ACTOR, list_decisions
 from store.errors import VersionStateError
 from store.headlines import HELD_OUT, find_headline
-from store.models import get_model, get_version, list_versions, promote, rollback, set_challenger
+from store.models import get_model, get_version, list_versions
+from store.promotion import promote, rollback, set_challenger
 from store.tables.decision import Decision
 from store.tables.model_version import ModelVersion
 

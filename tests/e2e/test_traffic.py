@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy.orm import Session
 
-from store.models import archive, get_version, resolve
+from store.models import get_version, resolve
+from store.promotion import archive
 from tests.factories import add_version
 from tests.running import RunningStack, wait_until
 

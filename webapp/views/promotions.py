@@ -11,7 +11,8 @@ from schemas.models import EXAMPLE, ModelSchema
 from schemas.predictions import WaitHeadersSchema
 from store.database import open_session
 from store.decisions import list_decisions
-from store.models import get_model, promote, rollback, set_challenger
+from store.models import get_model
+from store.promotion import promote, rollback, set_challenger
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_decision, present_model

@@ -18,7 +18,8 @@ from stack.state import ProcessState, StackState
 from store.database import open_session
 from store.errors import InvalidKeyError
 from store.keys import verify_key
-from store.models import archive, get_version
+from store.models import get_version
+from store.promotion import archive
 from store.settings import Settings
 from tasks.life import WorkerLife
 from tests.broker import PREFIX, waiting_messages

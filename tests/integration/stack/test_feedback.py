@@ -10,7 +10,7 @@ from sqlalchemy import Engine as Database
 from store import ledger
 from store.database import open_session
 from store.feedback import get_feedback
-from store.ledger import Answer
+from store.ledger_rows import Answer
 from tests.factories import ANSWER, TENANT, Rows, clean_rows, submission
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 

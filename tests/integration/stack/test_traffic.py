@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine as Database
 
 from store.database import open_session
-from store.models import set_challenger
+from store.promotion import set_challenger
 from tests.factories import add_version, clean
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 

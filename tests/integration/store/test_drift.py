@@ -16,7 +16,8 @@ from schemas.model_settings import ModelSettings
 from store.decisions import list_decisions
 from store.drift import open_alarms, read_drift, read_gauges
 from store.drift_checks import check_model
-from store.models import ServedVersion, configure, promote, resolve
+from store.models import ServedVersion, configure, resolve
+from store.promotion import promote
 from tests.factories import TENANT, add_model
 
 NAME = "drifting"

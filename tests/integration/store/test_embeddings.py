@@ -16,7 +16,7 @@ from store.database import open_session
 from store.embeddings import Computed, Query
 from store.errors import UnknownItemError
 from store.indexed_items import get_indexed_item, remove_indexed_item
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.models import ServedVersion
 from tests.factories import OTHER_TENANT, TENANT, Rows, add_model, success
 from tests.running import wait_until

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from schemas.enums import Priority
 from store import ledger
+from store.ledger_rows import ClaimRule
 from tests.factories import VECTOR_CONFIG, Rows, add_model, autocommit, success
 
 
@@ -283,5 +284,5 @@ def test_behind_faster_workers_a_row_that_was_in_a_crash_is_still_taken_alone(ro
     assert len(rows.claim(rules=[_rule(rows, skip=0)])) == 1
 
 
-def _rule(rows: Rows, *, skip: int, patience: float = 60.0, most: int = 100) -> ledger.ClaimRule:
-    return ledger.ClaimRule(version=rows.version.model_version_id, skip=skip, patience=patience, most=most)
+def _rule(rows: Rows, *, skip: int, patience: float = 60.0, most: int = 100) -> ClaimRule:
+    return ClaimRule(version=rows.version.model_version_id, skip=skip, patience=patience, most=most)

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, text
 
 from schemas.enums import PredictionStatus, Priority
 from store import ledger
-from store.ledger import MAX_ATTEMPTS, MAX_CRASHES, Claim, Finished
+from store.ledger import MAX_ATTEMPTS, MAX_CRASHES
+from store.ledger_rows import Claim, Finished
 from store.models import ServedVersion
 from tests.factories import HOST, Rows, failure, success
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DataError
 
 from schemas.enums import Priority
 from store import ledger
+from store.ledger_rows import Submission
 from store.models import ServedVersion
 from tests.factories import OTHER_TENANT, TENANT, Rows, autocommit, submission
 
@@ -149,6 +150,6 @@ def test_concurrent_repeats_are_one_prediction(database: Engine, committed: Rows
     assert len(accepted) == 10
 
 
-def _about_items(version: ServedVersion, order: int) -> list[ledger.Submission]:
+def _about_items(version: ServedVersion, order: int) -> list[Submission]:
     names = [str(number) for number in range(10)][::order]
     return [submission(version, catalog="shop", external_id=name) for name in names]

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from store import models
 from store.errors import UnknownModelError, UnknownVersionError
 from store.models import ServedVersion, register_version
+from store.promotion import promote
 from store.tables.model_version import ModelVersion
 from tests.factories import BUNDLED_MODELS, VECTOR_CONFIG, add_model
 
@@ -33,7 +34,7 @@ def test_a_promoted_version_answers(session: Session) -> None:
     add_model(session, "one")
     _register(session, "one")
 
-    models.promote(session, name="one", number=2, actor="tests", reason="to answer")
+    promote(session, name="one", number=2, actor="tests", reason="to answer")
 
     assert models.resolve(session, "one").number == 2
 
@@ -74,7 +75,7 @@ def test_an_unknown_version_cannot_be_promoted(session: Session) -> None:
     add_model(session, "one")
 
     with pytest.raises(UnknownVersionError):
-        models.promote(session, name="one", number=2, actor="tests", reason="to answer")
+        promote(session, name="one", number=2, actor="tests", reason="to answer")
 
 
 def test_models_are_listed_by_name(session: Session) -> None:

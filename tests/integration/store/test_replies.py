@@ -10,7 +10,7 @@ import redis
 from schemas.messages import PredictionFinished
 from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL, reply_channel
 from stack.embedded import free_port
-from store.ledger import Finished
+from store.ledger_rows import Finished
 from store.replies import connect_redis, publish, publish_idle
 from tests.broker import Hear, listening
 

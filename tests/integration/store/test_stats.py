@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from schemas.enums import Priority
 from store import ledger
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.partitions import least_id
 from store.stats import (
     KEPT_S,

@@ -10,6 +10,7 @@ from schemas.enums import WorkerRole
 from store import models, switching
 from store.decisions import list_decisions
 from store.errors import NoEarlierChampionError, VersionStateError
+from store.promotion import archive, promote, rollback, set_challenger
 from store.switching import list_wanted, settle
 from store.tables.model import Model
 from store.workers import end_worker, register_worker, renew_lease
@@ -218,7 +219,7 @@ def test_what_answers_cannot_be_archived(session: Session) -> None:
 
 
 def test_an_archived_challenger_challenges_no_more(session: Session, one: Model) -> None:
-    models.set_challenger(session, name="one", number=2, actor="tests", reason="new")
+    set_challenger(session, name="one", number=2, actor="tests", reason="new")
 
     _archive(session, 2)
 
@@ -253,7 +254,7 @@ def test_promoting_the_champion_calls_off_what_is_upcoming(session: Session, fle
 
 
 def test_a_promoted_challenger_challenges_no_more(session: Session, one: Model) -> None:
-    models.set_challenger(session, name="one", number=2, actor="tests", reason="new")
+    set_challenger(session, name="one", number=2, actor="tests", reason="new")
 
     _promote(session, 2)
 
@@ -261,14 +262,14 @@ def test_a_promoted_challenger_challenges_no_more(session: Session, one: Model) 
 
 
 def test_a_challenger_is_wanted_on_every_device(session: Session) -> None:
-    models.set_challenger(session, name="one", number=2, actor="tests", reason="new")
+    set_challenger(session, name="one", number=2, actor="tests", reason="new")
 
     assert [(wanted.key, wanted.upcoming) for wanted in list_wanted(session)] == [("one/2", False)]
 
 
 def test_a_challenger_that_no_worker_can_load_fails(session: Session, one: Model, fleet: Fleet) -> None:
     worker_id = fleet.join("one/1")
-    models.set_challenger(session, name="one", number=2, actor="tests", reason="new")
+    set_challenger(session, name="one", number=2, actor="tests", reason="new")
 
     fleet.tell(worker_id, "one/1", failures={"one/2": "too large"})
     settle(session)
@@ -278,7 +279,7 @@ def test_a_challenger_that_no_worker_can_load_fails(session: Session, one: Model
 
 def test_the_champion_cannot_challenge_itself(session: Session) -> None:
     with pytest.raises(VersionStateError, match="is the champion"):
-        models.set_challenger(session, name="one", number=1, actor="tests", reason="why not")
+        set_challenger(session, name="one", number=1, actor="tests", reason="why not")
 
 
 def test_rolling_back_goes_one_champion_back_each_time(session: Session) -> None:
@@ -344,7 +345,7 @@ def test_what_failed_to_load_is_nothing_to_go_back_to(session: Session, one: Mod
 
 
 def test_a_decision_tells_the_champion_before(session: Session, one: Model) -> None:
-    models.promote(session, name="one", number=2, actor="gate", reason="better", figures={"difference": 0.02})
+    promote(session, name="one", number=2, actor="gate", reason="better", figures={"difference": 0.02})
 
     [decision] = list_decisions(session, model_id=one.id, limit=1)
     assert (decision.actor, decision.reason, decision.figures) == ("gate", "better", {"before": 1, "difference": 0.02})
@@ -374,16 +375,16 @@ def _register(session: Session) -> None:
 
 
 def _promote(session: Session, number: int) -> None:
-    models.promote(session, name="one", number=number, actor="tests", reason="better")
+    promote(session, name="one", number=number, actor="tests", reason="better")
 
 
 def _rollback(session: Session) -> int:
-    return models.rollback(session, name="one", actor="tests", reason="worse").number
+    return rollback(session, name="one", actor="tests", reason="worse").number
 
 
 def _archive(session: Session, number: int) -> None:
     version = models.get_version(session, "one", number)
-    models.archive(session, version=version, reason="worse", actor="tests")
+    archive(session, version=version, reason="worse", actor="tests")
 
 
 def _champion(session: Session) -> int:

@@ -10,7 +10,8 @@ from schemas.enums import DecisionAction, StickyKey, TrafficPolicy
 from schemas.traffic import TrafficPlan
 from store.decisions import list_decisions
 from store.errors import TrafficConflictError, TrafficError, UnknownModelError
-from store.models import archive, get_version, promote, resolve
+from store.models import get_version, resolve
+from store.promotion import archive, promote
 from store.tables.traffic import Traffic, TrafficArm
 from store.traffic import Split, clear_traffic, read_split, read_traffic, set_traffic
 from tests.factories import add_version

@@ -13,7 +13,7 @@ from store import ledger
 from store.backtests import Report, Span, cancel_backtest, get_backtest, list_disagreements, report, start_backtest
 from store.database import open_session
 from store.errors import BacktestStateError
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.models import ServedVersion, resolve
 from store.tables.prediction import Prediction
 from tasks import backtesting

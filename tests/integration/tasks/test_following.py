@@ -12,8 +12,9 @@ from ml.engine import Engine
 from schemas.enums import WorkerRole
 from store.database import open_session
 from store.errors import ObjectsUnavailableError
-from store.models import get_model, get_version, promote, register_version, set_challenger
+from store.models import get_model, get_version, register_version
 from store.objects import ObjectStore
+from store.promotion import promote, set_challenger
 from store.workers import register_worker, renew_lease
 from tasks.drainer import Drainer
 from tasks.following import VersionFollower

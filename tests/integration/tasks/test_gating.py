@@ -21,8 +21,9 @@ from store import ledger
 from store.database import open_session
 from store.decisions import list_decisions
 from store.gate_verdicts import find_verdict, waiting_for_judgement
-from store.models import archive, get_model, get_version, promote, register_version
+from store.models import get_model, get_version, register_version
 from store.objects import ObjectStore
+from store.promotion import archive, promote
 from store.tables.model_version import ModelVersion
 from tasks import gating
 from tasks.gating import judge

@@ -12,7 +12,8 @@ from schemas.traffic import Guards, TrafficPlan
 from store import ledger
 from store.database import open_session
 from store.decisions import list_decisions
-from store.models import promote, resolve
+from store.models import resolve
+from store.promotion import promote
 from store.tables.decision import Decision
 from store.traffic import TrafficState, read_traffic, set_traffic
 from tasks.traffic import Look, TrafficKeeper, act_on, look_at

@@ -11,8 +11,9 @@ from sqlalchemy import Engine as Database
 from schemas.enums import Scope
 from schemas.model_settings import MEBIBYTE, CacheSettings, ModelSettings
 from store.database import open_session
-from store.ledger import Answer
-from store.models import ServedVersion, configure, promote, register_version
+from store.ledger_rows import Answer
+from store.models import ServedVersion, configure, register_version
+from store.promotion import promote
 from tests.factories import VECTOR_CONFIG, clean, submission
 from tests.integration.serving import Api, BackgroundWorker, make_key
 from tests.integration.webapp.conftest import InThread

@@ -11,7 +11,7 @@ from schemas.enums import Durability, Placement
 from schemas.model_settings import ModelSettings
 from schemas.predictions import PredictionSchema
 from store.database import open_session
-from store.ledger import Answer
+from store.ledger_rows import Answer
 from store.models import ServedVersion, configure, get_version
 from store.settings import Settings
 from tests.factories import add_model, clean_models

@@ -12,8 +12,9 @@ from ml.bundles import BUNDLED_DIRECTORY, read_bundle
 from schemas.decisions import DecisionPageSchema
 from schemas.enums import Scope
 from store.database import open_session
-from store.models import archive, get_version, register_version
+from store.models import get_version, register_version
 from store.objects import ObjectStore
+from store.promotion import archive
 from tests.factories import clean_models
 from tests.integration.serving import Api
 from tests.integration.webapp.conftest import PATIENCE_S, ApiFor

@@ -12,6 +12,7 @@ from schemas.messages import PredictionFinished
 from schemas.names import FINISHED_CHANNEL, IDLE_CHANNEL, reply_channel
 from stack.embedded import free_port
 from store import ledger
+from store.ledger_rows import Finished
 from store.replies import connect_redis, publish, publish_forgotten, publish_idle
 from tests.factories import Rows, success
 from tests.running import wait_until
@@ -229,7 +230,7 @@ def test_a_fault_while_postgres_is_away_ends_no_thread(
     monkeypatch.setattr("webapp.replies.HEALTHY_POLL_S", 0.01)
     real, faults = ledger.finished_among, iter([OperationalError("SELECT 1", {}, Exception("away"))])
 
-    def fail_once(connection: object, ids: Sequence[UUID]) -> list[ledger.Finished]:
+    def fail_once(connection: object, ids: Sequence[UUID]) -> list[Finished]:
         for fault in faults:
             raise fault
         return real(connection, ids)  # type: ignore[arg-type]

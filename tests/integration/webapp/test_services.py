@@ -11,7 +11,7 @@ from schemas.enums import Scope, WorkerRole
 from store.database import open_session
 from store.errors import InvalidKeyError, UnknownModelError
 from store.keys import create_key, revoke_key
-from store.models import promote
+from store.promotion import promote
 from store.workers import register_worker
 from tests.factories import Rows, add_model
 from tests.integration.serving import make_key

@@ -13,7 +13,8 @@ from schemas.enums import DecisionAction, Scope
 from schemas.model_settings import MEBIBYTE, CacheSettings, ModelSettings
 from store.database import open_session
 from store.decisions import list_decisions
-from store.models import archive, configure, get_version, resolve
+from store.models import configure, get_version, resolve
+from store.promotion import archive
 from tests.factories import add_version, autocommit
 from tests.integration.serving import Api, BackgroundWorker
 from tests.integration.webapp.conftest import ApiFor

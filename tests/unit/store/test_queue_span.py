@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from store.ledger import PRIORITY_DELAY_S
+from store.ledger_rows import PRIORITY_DELAY_S
 from store.partitions import CLOCK_SLACK, least_id
 from store.queue_span import GREATEST_DELAY, span_around
 

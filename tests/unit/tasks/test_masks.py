@@ -9,7 +9,7 @@ import pytest
 
 from ml.predictor import File
 from store.errors import ObjectsUnavailableError
-from store.ledger import Claim
+from store.ledger_rows import Claim
 from store.objects import ObjectStore
 from tasks.masks import MaskFinisher
 from tests.factories import break_store

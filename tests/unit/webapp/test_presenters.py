@@ -7,7 +7,7 @@ from uuid import UUID
 
 from schemas.messages import PredictionFinished
 from schemas.predictions import PredictionSchema
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from store.models import ServedVersion
 from store.tables.item import Item
 from store.tables.model import Model

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from store.ledger import Submission
+from store.ledger_rows import Submission
 from tests.unit.webapp.test_presenters import EVENT, SERVED
 from webapp.errors import DatabaseUnavailableError
 from webapp.tickets import Signal, Ticket, Waiter
