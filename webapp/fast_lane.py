@@ -29,11 +29,12 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 
 from schemas.enums import Scope as KeyScope
 from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
+from webapp.answering import answer, finished_body
 from webapp.auth import authenticate, read_key
 from webapp.headers import SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
-from webapp.requests import Prepared, answer, finished_body, prepare, run, run_in_loop
+from webapp.requests import Prepared, prepare, run, run_in_loop
 from webapp.services import Services
 
 PATH = re.compile(r"/v1/models/([\w.-]+)/predictions")

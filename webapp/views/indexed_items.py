@@ -18,6 +18,7 @@ from store.indexed_items import (
     remove_indexed_item,
 )
 from store.replies import publish
+from webapp.answering import answer
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
@@ -38,7 +39,7 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import PICTURE, answer, put_item
+from webapp.requests import PICTURE, put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.

@@ -13,6 +13,7 @@ from store.database import open_session
 from store.errors import PredictionStateError
 from store.predictions import PredictionFilter, get_prediction, list_predictions
 from store.replies import publish
+from webapp.answering import answer, read_prediction
 from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
@@ -35,7 +36,7 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import CREATE_BODY, answer, ask, read_prediction
+from webapp.requests import CREATE_BODY, ask
 from webapp.responses import page, prediction_response
 from webapp.services import services
 
