@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import any_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Text, and_, any_, cast, false, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from schemas.enums import Alias, DecisionAction, WorkerRole
@@ -21,6 +21,7 @@ from store.errors import VersionStateError
 from store.tables.decision import Decision
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
+from store.tables.traffic import Traffic
 from store.tables.worker import Worker
 from store.workers import is_live
 
@@ -54,7 +55,7 @@ class Wanted:
     key: str
     """As workers name what they hold: `name/version`."""
     upcoming: bool
-    """Whether it was promoted; else it is a challenger."""
+    """Whether it was promoted; else it is a challenger, or has a part in a split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +167,13 @@ def list_wanted(session: Session) -> Sequence[Wanted]:
 
     Every worker asks several times a second, so this reads without a lock.
     """
-    upcoming = Model.upcoming_id == ModelVersion.id
+    upcoming = func.coalesce(Model.upcoming_id == ModelVersion.id, false())
+    challenges = Model.challenger_id == ModelVersion.id
     statement = (
         select(ModelVersion.id, Model.name, ModelVersion.number, upcoming)
-        .join(Model, or_(upcoming, Model.challenger_id == ModelVersion.id))
+        .join(Model, ModelVersion.model_id == Model.id)
+        .outerjoin(Traffic, and_(Traffic.model_id == Model.id, Traffic.champion_id == Model.champion_id))
+        .where(or_(upcoming, challenges, _shares_traffic()))
         .order_by(upcoming.desc(), ModelVersion.id)
     )
     rows = session.execute(statement, execution_options={"prepared": True})
@@ -209,6 +213,19 @@ def ask_workers(session: Session, version: ModelVersion, since: datetime | None 
         died = Worker.stop_reason.in_(CRASHES) & (Worker.stopped_at > since)
         crashes = session.scalars(select(Worker.name).where(inference, died, loading)).all()
     return Verdict(len(rows), sum(holds for _, holds, _ in rows), refusals, crashes)
+
+
+def _shares_traffic() -> ColumnElement[bool]:
+    """Whether a version has a part in its model's split, beside the champion."""
+    return and_(
+        ModelVersion.id != Model.champion_id,
+        ModelVersion.failed_at.is_(None),
+        ModelVersion.archived_at.is_(None),
+        or_(
+            Traffic.weights.has_key(cast(ModelVersion.number, Text)),
+            Traffic.shadows.contains(func.to_jsonb(ModelVersion.number)),
+        ),
+    )
 
 
 def _settle_upcoming(session: Session, model: Model, version: ModelVersion, now: datetime) -> None:

@@ -37,6 +37,7 @@ class BacktestItem(Base):
     __tablename__ = "backtest_items"
     __table_args__ = (
         Index("ix_backtest_items_open", "backtest_id", "position", postgresql_where=text("settled_at IS NULL")),
+        Index("ix_backtest_items_source_id", "source_id"),
         Index("ix_backtest_items_disagreed", "backtest_id", "position", postgresql_where=text("disagreed")),
     )
 

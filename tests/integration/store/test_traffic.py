@@ -12,6 +12,7 @@ from store.decisions import list_decisions
 from store.errors import TrafficConflictError, TrafficError, UnknownModelError
 from store.models import get_version, resolve
 from store.promotion import archive, promote
+from store.switching import list_wanted
 from store.tables.traffic import Traffic, TrafficArm
 from store.traffic import Split, clear_traffic, read_split, read_traffic, set_traffic
 from tests.factories import add_version
@@ -45,6 +46,10 @@ def shares(session: Session) -> dict[int, float]:
     return {} if found is None else {arm.version.number: arm.probability for arm in found.arms}
 
 
+def wanted(session: Session) -> list[str]:
+    return [each.key for each in list_wanted(session)]
+
+
 def decisions(session: Session) -> list[str]:
     model_id = resolve(session, NAME).model_id
     return [each.action for each in list_decisions(session, model_id=model_id, limit=20)]
@@ -66,6 +71,22 @@ def test_a_share_of_nothing_is_never_chosen(session: Session) -> None:
     put(session, TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 1, 2: 0}))
 
     assert shares(session) == {1: 1.0}
+
+
+def test_workers_hold_what_shares_the_traffic_before_a_request_asks_for_it(session: Session) -> None:
+    put(session, TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 95, 2: 5}, shadows=(3,)))
+
+    assert wanted(session) == [f"{NAME}/2", f"{NAME}/3"]
+
+
+def test_workers_hold_nothing_for_a_split_that_is_over(session: Session) -> None:
+    put(session)
+    archive(session, version=get_version(session, NAME, 2), reason="worse", actor="tests")
+    assert wanted(session) == []
+
+    put(session, TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 95, 3: 5}))
+    promote(session, name=NAME, number=3, actor="tests", reason="better")
+    assert wanted(session) == []
 
 
 def test_shadows_need_no_split(session: Session) -> None:
