@@ -56,6 +56,8 @@ class Wanted:
     """As workers name what they hold: `name/version`."""
     upcoming: bool
     """Whether it was promoted; else it is a challenger, or has a part in a split."""
+    settled: bool
+    """Whether `settle` draws the consequence where no worker can load it. A split's guards see that its rows fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +170,19 @@ def list_wanted(session: Session) -> Sequence[Wanted]:
     Every worker asks several times a second, so this reads without a lock.
     """
     upcoming = func.coalesce(Model.upcoming_id == ModelVersion.id, false())
-    challenges = Model.challenger_id == ModelVersion.id
+    challenges = func.coalesce(Model.challenger_id == ModelVersion.id, false())
     statement = (
-        select(ModelVersion.id, Model.name, ModelVersion.number, upcoming)
+        select(ModelVersion.id, Model.name, ModelVersion.number, upcoming, challenges)
         .join(Model, ModelVersion.model_id == Model.id)
         .outerjoin(Traffic, and_(Traffic.model_id == Model.id, Traffic.champion_id == Model.champion_id))
         .where(or_(upcoming, challenges, _shares_traffic()))
         .order_by(upcoming.desc(), ModelVersion.id)
     )
     rows = session.execute(statement, execution_options={"prepared": True})
-    return [Wanted(version_id, f"{name}/{number}", bool(first)) for version_id, name, number, first in rows]
+    return [
+        Wanted(version_id, f"{name}/{number}", upcoming=first, settled=first or challenger)
+        for version_id, name, number, first, challenger in rows
+    ]
 
 
 def settle(session: Session) -> None:

@@ -70,7 +70,7 @@ class VersionFollower:
             self._tell()
         if due or any(each.upcoming for each in wanted):
             wanted = self._settle()
-        self._share({each.version_id for each in wanted}, at_once=bool(due))
+        self._share({each.version_id for each in wanted if each.settled}, at_once=bool(due))
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
@@ -130,8 +130,8 @@ class VersionFollower:
         failures = self._loader.load_failures
         self._loader.load_failures = {name: failure for name, failure in failures.items() if name != key}
 
-    def _share(self, wanted: set[int], *, at_once: bool) -> None:
-        """Leave the rows of versions that this device refuses to workers that hold them.
+    def _share(self, unsettled: set[int], *, at_once: bool) -> None:
+        """Leave the rows of versions that this device refuses to workers that hold them, or may in a moment.
 
         Where nobody does they are not left: they fail here with the reason rather than wait for ever.
         """
@@ -144,4 +144,4 @@ class VersionFollower:
                 for version_id in self._refused
                 if ask_workers(session, get_version_by_id(session, version_id)).holders
             }
-        self._loader.left_to_others = held | (self._refused & wanted)
+        self._loader.left_to_others = held | (self._refused & unsettled)

@@ -9,12 +9,14 @@ from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
 from ml.engine import Engine
-from schemas.enums import WorkerRole
+from schemas.enums import TrafficPolicy, WorkerRole
+from schemas.traffic import TrafficPlan
 from store.database import open_session
 from store.errors import ObjectsUnavailableError
 from store.models import get_model, get_version, register_version
 from store.objects import ObjectStore
 from store.promotion import promote, set_challenger
+from store.traffic import clear_traffic, set_traffic
 from store.workers import register_worker, renew_lease
 from tasks.drainer import Drainer
 from tasks.following import VersionFollower
@@ -239,6 +241,23 @@ def test_rows_of_a_version_that_nobody_can_load_fail_with_the_reason(
     member.follower.follow()
     with open_session(database) as session:
         row = one.add(model_version_id=get_version(session, "one", number).id)
+
+    drainer.drain()
+
+    assert (one.status(row), one.get(row).error_code) == ("failed", "model_unavailable")
+
+
+def test_rows_of_an_arm_that_nobody_can_load_fail_where_guards_see_it(
+    member: Member, one: Rows, database: Database, drainer: Drainer
+) -> None:
+    number = _add_broken(database)
+    with open_session(database) as session:
+        plan = TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 1, number: 1})
+        set_traffic(session, name="one", plan=plan, actor="tests")
+    member.follower.follow()
+    with open_session(database) as session:
+        row = one.add(model_version_id=get_version(session, "one", number).id)
+        clear_traffic(session, name="one", actor="tests")
 
     drainer.drain()
 
