@@ -1,5 +1,7 @@
 """`tasks.completion`: outcomes are stored, or their fault is heard."""
 
+from pathlib import Path
+
 import pytest
 import redis
 from sqlalchemy import Engine as Database
@@ -8,13 +10,14 @@ from sqlalchemy.exc import DataError
 from store.objects import ObjectStore
 from tasks.completion import Completion
 from tasks.finishing import FinishContext, Finishers
+from tasks.spool import Spool
 from tests.factories import Rows, success
 
 
 @pytest.fixture
-def completion(database: Database, valkey: redis.Redis, objects: ObjectStore) -> Completion:
+def completion(database: Database, valkey: redis.Redis, objects: ObjectStore, tmp_path: Path) -> Completion:
     finishers = Finishers(FinishContext(database=database, objects=objects))
-    return Completion(database, valkey, finishers)
+    return Completion(database, valkey, finishers, Spool(tmp_path, "cpu-0"))
 
 
 def test_outcomes_are_stored(completion: Completion, committed: Rows) -> None:

@@ -19,8 +19,9 @@ from store.database import create_database, open_session
 from store.models import ServedVersion
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks.drainer import EXIT_DEVICE_LOST, Drainer
+from tasks.drainer import Drainer
 from tasks.intake import CLAIM_LIMIT
+from tasks.watchdog import EXIT_UNUSABLE
 from tests.broker import listening
 from tests.factories import Rows, add_model, break_store, picture
 from tests.integration.tasks.conftest import DEVICE, QUEUE, MakeDrainer, make_life
@@ -324,7 +325,7 @@ def test_a_worker_whose_device_is_lost_gives_everything_back_and_ends(
     monkeypatch.setattr("os._exit", _exit)
     ids = committed.add_many(CLAIM_LIMIT + 1)
 
-    with pytest.raises(SystemExit, match=str(EXIT_DEVICE_LOST)):
+    with pytest.raises(SystemExit, match=str(EXIT_UNUSABLE)):
         make_drainer(engine=InterruptedEngine(_lose_device)).drain()
 
     assert [(committed.get(each).status, committed.get(each).attempt) for each in ids] == [("queued", 0)] * len(ids)
