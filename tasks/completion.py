@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from store import ledger
 from store.database import HeldConnection, is_outage
 from store.errors import ObjectsUnavailableError
+from store.failpoints import hit, hit_when_sent
 from store.ledger_rows import Outcome
 from store.replies import publish
 from tasks.finishing import Finishers
@@ -124,7 +125,9 @@ class Completion:
     def _keep(self, group: _Group, reason: str) -> None:
         # What its kind has not finished is nothing that the ledger could hold.
         is_final = group.kind is None or not self._finishers.has_finisher(group.kind)
+        hit("worker.before_spool")
         spooled = is_final and self._spool.append(group.outcomes)
+        hit("worker.after_spool")
         log.warning("completion_delayed", count=len(group.outcomes), spooled=spooled, error=reason)
         self._waiting.append(group)
         if self._retrying is None:
@@ -173,7 +176,10 @@ def store_outcomes(held: HeldConnection, replies: redis.Redis, outcomes: Sequenc
         DBAPIError: Postgres is away, or refuses them.
     """
     with held.use() as connection:
+        hit("worker.before_commit")
+        hit_when_sent("worker.commit_sent")
         finished = ledger.complete(connection, outcomes)
+    hit("worker.after_commit")
     if len(finished) < len(outcomes):
         log.info("results_fenced", count=len(outcomes) - len(finished))
     publish(replies, finished)

@@ -22,6 +22,7 @@ from ml.engine import Outcome as Computed
 from ml.errors import DeviceLostError
 from schemas.enums import ErrorCode, StopReason
 from store.errors import ObjectsUnavailableError
+from store.failpoints import hit
 from store.ledger import ATTEMPT_BUDGET_S
 from store.ledger_rows import Claim, Outcome
 from store.objects import ObjectStore
@@ -158,6 +159,7 @@ class Drainer:
         """Finish the running batch, give back the rest and claim no more."""
         self._stopping.set()
         self._intake.stop()
+        hit("worker.draining")
 
     def close(self) -> None:
         """End the threads and give the connections back. Nothing may drain any more."""
@@ -202,6 +204,7 @@ class Drainer:
     def _compute(self, batch: Batch) -> list[Outcome]:
         started = time.perf_counter()
         with self._progress.at_work("device", self._budgets.budget_s(batch.key, len(batch.claims))):
+            hit("worker.on_device")
             computed = self._engine.compute(batch.key, batch.decoded)
         compute_ms = (time.perf_counter() - started) * MS
         self._budgets.note(batch.key, len(batch.claims), compute_ms / MS)
