@@ -52,7 +52,7 @@ ATTEMPT_BUDGET_S = 60.0
 REAPING_GAP_S = 3.0
 
 #: So long after such a gap no lease expires and no claim counts as hung. A worker tries to renew twice a second then.
-LENIENCY_S = 4.0
+LENIENCY_S = 5.0
 
 
 def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, datetime]:

@@ -94,6 +94,10 @@ class InferenceWorker:
         self._peers = PeerDirectory(claims, self.pace, self.loader.held)
         self.poll = SafetyPoll(self.drainer.drain, replies)
         self.watchdog = Watchdog(claims, self.life, self.progress)
+        self._limit = threading.Timer(
+            DRAIN_LIMIT_S, self.life.quit, [StopReason.DRAINED, 0], {"within_s": QUIT_WITHIN_S}
+        )
+        self._limit.daemon = True
 
     def _settle(self) -> None:
         self.drainer.settle()
@@ -119,9 +123,8 @@ class InferenceWorker:
         self.drainer.stop()
         self.life.say_draining()
         # What does not end by itself gives back what it holds all the same, before somebody kills it.
-        limit = threading.Timer(DRAIN_LIMIT_S, self.life.quit, [StopReason.DRAINED, 0], {"within_s": QUIT_WITHIN_S})
-        limit.daemon = True
-        limit.start()
+        if self._limit.ident is None:
+            self._limit.start()
 
     def end(self) -> None:
         """Leave in order: nothing is held when the life ends."""
@@ -131,6 +134,7 @@ class InferenceWorker:
         self.poll.stop()
         self.drainer.close()
         self.life.end()
+        self._limit.cancel()
         self.loader.close()
         self.engine.close()
 

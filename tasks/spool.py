@@ -2,8 +2,9 @@
 
 One file a process, made when it is first needed and removed when all that it holds is committed. It is a row of
 records: magic, length and CRC-32 of a JSON list of outcomes. A record is appended in one write and flushed to disk, so
-what is torn by a crash is the last one, and a reader stops before it. The owner holds a lock on the file that the kernel drops
-when the process ends, however it ends: a file that can be locked is nobody's, and whoever starts next commits it.
+what is torn by a crash is the last one, and a reader stops before it. The owner holds a lock on the file that the
+kernel drops when the process ends, however it ends: a file that can be locked is nobody's, and whoever starts next
+commits it.
 """
 
 import fcntl

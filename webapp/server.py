@@ -25,7 +25,7 @@ WAITING_REQUESTS = 4_096
 FINISH_WITHIN_S = 12
 
 
-class DrainingServer(Server):  # type: ignore[misc]  # Which class it is depends on how Python was built.
+class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class it is depends on how Python was built.
     """Granian's server, which goes on for a while after it was told to stop.
 
     Args:

@@ -46,7 +46,7 @@ class DeadLetterCollector(Collector):
         )
         with self._database.connect() as connection:
             for row in count_dead_letters(connection):
-                gauge.add_metric([row.model, row.reason], row.count)
+                gauge.add_metric([row.model, row.reason], row.letters)
         yield gauge
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import Engine as Database
 
 from schemas.dead_letters import DEFAULT_REDRIVES, REDRIVE_LIMIT
 from stack.commands.options import json_option, open_database, var_option
-from stack.console import one_line_errors, print_json, print_table, say
+from stack.console import console, one_line_errors, print_json, print_table, say
 from store.database import open_session
-from store.dead_letters import list_dead_letters, redrive, redrive_all
+from store.dead_letters import DeadLetter, list_dead_letters, redrive, redrive_all
 from store.errors import PredictionStateError
 from store.predictions import get_prediction
 
@@ -40,22 +40,10 @@ def list_(var_dir: Path, model: str | None, limit: int, before: UUID | None, as_
     if as_json:
         print_json([asdict(letter) for letter in found])
         return
+    # No wider than a terminal, so that ids can be copied whole; --json tells the rest.
     print_table(
-        ["kind", "id", "model", "reason", "attempts", "crashes", "worker", "finished", "redriven as"],
-        [
-            (
-                letter.kind,
-                letter.id,
-                letter.model if letter.version is None else f"{letter.model}/{letter.version}",
-                letter.reason,
-                letter.attempts,
-                letter.crashes,
-                letter.worker,
-                letter.finished_at.strftime("%Y-%m-%d %H:%M:%S"),
-                letter.redriven_as,
-            )
-            for letter in found
-        ],
+        ["id", "model", "reason", "redriven"],
+        [(letter.id, _model(letter), letter.reason, "yes" if letter.redriven_as else None) for letter in found],
     )
 
 
@@ -100,8 +88,13 @@ def redrive_(
     if as_json:
         print_json([{"id": str(old), "redriven_as": str(new)} for old, new in made.items()])
         return
-    print_table(["dead letter", "redriven as"], list(made.items()))
+    for old, new in made.items():
+        console.print(f"{old} is asked again as {new}")
     say(f"{len(made)} asked again; the workers find them within a second")
+
+
+def _model(letter: DeadLetter) -> str:
+    return f"{letter.model}/{letter.version}" if letter.kind == "prediction" else f"{letter.model} (training)"
 
 
 def _redrive_one(database: Database, prediction_id: UUID) -> UUID:
