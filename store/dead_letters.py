@@ -20,7 +20,6 @@ from store.ledger_rows import PRIORITY_DELAY_S
 from store.partitions import least_id
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
     """A prediction or a training that ended because its workers failed.

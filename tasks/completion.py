@@ -16,13 +16,12 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from store import ledger
 from store.database import HeldConnection, is_outage
 from store.errors import ObjectsUnavailableError
-from store.failpoints import hit, hit_when_sent
+from store.failpoints import hit
 from store.ledger_rows import Outcome
-from store.replies import publish
 from tasks.finishing import Finishers
+from tasks.outcomes import store_outcomes
 from tasks.spool import Spool
 
 log = structlog.get_logger()
@@ -167,20 +166,3 @@ class Completion:
         results = self._finishers.finish(kind, [claim for claim, _ in answered], [result for _, result in answered])
         by_id = {claim.id: result for (claim, _), result in zip(answered, results, strict=True)}
         return [replace(outcome, result=by_id.get(outcome.claim.id)) for outcome in outcomes]
-
-
-def store_outcomes(held: HeldConnection, replies: redis.Redis, outcomes: Sequence[Outcome]) -> int:
-    """Commit outcomes whose fences hold and tell who waits; returns how many there were.
-
-    Raises:
-        DBAPIError: Postgres is away, or refuses them.
-    """
-    with held.use() as connection:
-        hit("worker.before_commit")
-        hit_when_sent("worker.commit_sent")
-        finished = ledger.complete(connection, outcomes)
-    hit("worker.after_commit")
-    if len(finished) < len(outcomes):
-        log.info("results_fenced", count=len(outcomes) - len(finished))
-    publish(replies, finished)
-    return len(finished)

@@ -1,6 +1,5 @@
 """One worker process's life as Postgres sees it: registered, renewed every two seconds, ended."""
 
-import math
 import os
 import socket
 import threading
@@ -84,6 +83,7 @@ class WorkerLife:
         self._renewing = threading.Lock()
         self._worker_id = 0
         self._renewed_at = 0.0
+        self._doubted = False
 
     @property
     def worker_id(self) -> int:
@@ -92,7 +92,7 @@ class WorkerLife:
 
     def is_valid(self) -> bool:
         """Whether the lease was renewed recently enough to launch work."""
-        return self.silent_s() < SELF_FENCE_S
+        return not self._doubted and self.silent_s() < SELF_FENCE_S
 
     def silent_s(self) -> float:
         """Seconds since the last renewal that succeeded."""
@@ -114,7 +114,8 @@ class WorkerLife:
 
     def doubt(self) -> None:
         """Launch nothing more under this life, and begin a new one as soon as Postgres is there."""
-        self._renewed_at = -math.inf
+        # Not by the time of the last renewal: one that is under way just now would set it again.
+        self._doubted = True
         self._calls.put(None)
 
     def say_draining(self) -> None:
@@ -164,6 +165,7 @@ class WorkerLife:
             renew_lease(connection, worker_id, self._held(), self._rates(), self._load_failures(), state=self._state)
         self._worker_id = worker_id
         self._renewed_at = time.monotonic()
+        self._doubted = False
         log.info("worker_registered", worker_id=self._worker_id, device=self._device)
 
     def _run(self) -> None:
@@ -200,6 +202,8 @@ class WorkerLife:
             )
         if renewed:
             self._renewed_at = asked_at
+            if self._settle is None:
+                self._doubted = False
             return
         log.warning("lease_lost", worker_id=self._worker_id)
         self._register()

@@ -18,8 +18,8 @@ from store.failpoints import hit
 from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger_rows import Requeued
-from store.postgres_health import read_health
 from store.partitions import drop_expired_partitions, ensure_partitions
+from store.postgres_health import read_health
 from store.replies import publish
 from store.stats import summarize_finished
 from tasks.backtesting import advance_backtests

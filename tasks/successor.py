@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from store.database import HeldConnection, is_outage
 from store.ledger_rows import Outcome
-from tasks.completion import store_outcomes
+from tasks.outcomes import store_outcomes
 from tasks.spool import take_up
 
 log = structlog.get_logger()

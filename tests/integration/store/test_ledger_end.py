@@ -373,6 +373,4 @@ def test_a_result_of_before_its_life_ended_is_fenced(rows: Rows) -> None:
 def _reaped(rows: Rows, *, ago_s: float) -> None:
     """Let the last reaping be so many seconds ago."""
     ledger.note_reaping(rows.connection)
-    rows.connection.execute(
-        text("UPDATE reaper_runs SET ran_at = now() - :ago * interval '1 second'"), {"ago": ago_s}
-    )
+    rows.connection.execute(text("UPDATE reaper_runs SET ran_at = now() - :ago * interval '1 second'"), {"ago": ago_s})

@@ -1,9 +1,8 @@
 """`tasks.following`: a worker loads what is promoted beside what it serves, and says how that went."""
 
 from collections.abc import Iterator
-from typing import Any
-
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis

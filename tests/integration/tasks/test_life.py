@@ -122,9 +122,7 @@ def test_a_life_that_never_began_can_be_ended(database: Database, read: Callable
     assert read() == []
 
 
-def test_a_life_that_was_silent_for_too_long_begins_anew(
-    make: MakeLife, read: Callable[[], list[Worker]]
-) -> None:
+def test_a_life_that_was_silent_for_too_long_begins_anew(make: MakeLife, read: Callable[[], list[Worker]]) -> None:
     life = make(settle=lambda: None)
     life.begin()
     lost = life.worker_id

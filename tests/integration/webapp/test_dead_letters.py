@@ -28,7 +28,7 @@ def ledger_rows(database: Database, xor: ServedVersion) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def calm(no_worker: None) -> None:  # noqa: ARG001 - pauses it
+def calm(no_worker: None) -> None:
     """A test kills the workers that it makes up; the real one would be faster."""
 
 
@@ -115,9 +115,7 @@ def test_a_key_that_may_not_predict_redrives_nothing(api_for: ApiFor, ledger_row
     ("field", "value"),
     [("limit", 0), ("limit", 1001), ("since", "yesterday"), ("until", "2026-11-20T12:00:00"), ("nope", 1)],
 )
-def test_a_choice_that_makes_no_sense_redrives_nothing(
-    api: Api, ledger_rows: Rows, field: str, value: object
-) -> None:
+def test_a_choice_that_makes_no_sense_redrives_nothing(api: Api, ledger_rows: Rows, field: str, value: object) -> None:
     dead_letter(ledger_rows)
 
     assert_problem(api.post("/v1/dead-letters/redrive", json={field: value}), 422, "invalid-request", field)
