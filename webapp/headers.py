@@ -2,6 +2,8 @@
 
 from flask import Flask, Response
 
+from webapp.draining import Draining
+
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -14,11 +16,17 @@ SECURITY_HEADERS = {
 }
 
 
-def register_headers(app: Flask) -> None:
+#: Of the answers of a process that is about to end: the client's next request goes to another.
+CLOSING = ("Connection", "close")
+
+
+def register_headers(app: Flask, draining: Draining | None) -> None:
     """Add them after every view."""
 
     @app.after_request
     def _add(response: Response) -> Response:
+        if draining is not None and draining.is_on():
+            response.headers.set(*CLOSING)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -12,6 +12,7 @@ from sqlalchemy import Engine as Database
 
 from store.drift import read_gauges
 from store.stats import queue_depths
+from webapp.trust_metrics import DeadLetterCollector, PostgresCollector, WorkerCollector
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -92,4 +93,7 @@ def render_metrics(database: Database) -> bytes:
         registry.register(REQUESTS)
     registry.register(QueueCollector(database))
     registry.register(DriftCollector(database))
+    registry.register(WorkerCollector(database))
+    registry.register(DeadLetterCollector(database))
+    registry.register(PostgresCollector(database))
     return generate_latest(registry)

@@ -12,8 +12,8 @@ from typing import Self
 from flask import current_app
 from sqlalchemy import Engine as Database
 
-from schemas.messages import TrainModel
-from schemas.names import reply_channel
+from schemas.messages import RunPredictions, TrainModel
+from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
 from store.keys import Principal, verify_key
 from store.models import ServedVersion, resolve
@@ -24,6 +24,7 @@ from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
+from webapp.draining import Draining
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.memo import Memo
@@ -71,8 +72,8 @@ class Services:
         self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
         self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
-        self._training_bell = Doorbell(settings.redis_url)
-        self._training_lock = threading.Lock()
+        self._bell = Doorbell(settings.redis_url)
+        self._bell_lock = threading.Lock()
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
@@ -81,14 +82,20 @@ class Services:
             on_idle=self.dispatcher.hear_idle,
             on_forgotten=self.cache.forget,
         )
+        self.draining = Draining.from_env()
         self.keys = KeyCache(self.database)
         self.shadows = Shadows(self.dispatcher)
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
-        with self._training_lock:
-            self._training_bell.request_training(message)
+        with self._bell_lock:
+            self._bell.request_training(message)
+
+    def ring_predictions(self, message: RunPredictions) -> None:
+        """Tell any worker that rows wait that no ticket stands for; who does not hear it is told again by beat."""
+        with self._bell_lock:
+            self._bell.ring(QueueName.INFERENCE, message)
 
     def start(self) -> Self:
         """Start the threads of this process."""
@@ -96,6 +103,7 @@ class Services:
         self.listener.start()
         self.dispatcher.start()
         self.shadows.start()
+        self.draining.start(self.listener.cut_waits)
         return self
 
 
