@@ -1,7 +1,8 @@
 """Imports every table once, so that `Base.metadata` is whole wherever this module was imported."""
 
 from store.database import Base
-from store.tables.api_key import ApiKey
+from store.tables.api_key import ApiKey, RetiredSecret
+from store.tables.audit_entry import AuditEntry
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
@@ -28,6 +29,7 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "AuditEntry",
     "Backtest",
     "BacktestItem",
     "BatchCeiling",
@@ -48,6 +50,7 @@ __all__ = [
     "ModelVersion",
     "Prediction",
     "ProcessLayout",
+    "RetiredSecret",
     "SimilarityIndex",
     "Traffic",
     "TrafficArm",
