@@ -95,11 +95,8 @@ class KeyMeters:
         meter.tokens -= 1.0
 
     def _burst(self, limits: KeyLimits) -> float:
-        """Tokens at most: what the key says, or the requests of a second."""
-        most = limits.burst
-        if most is None:
-            most = math.ceil((limits.rate_per_minute or 0) / MINUTE_S)
-        return float(self._part(most))
+        """Tokens at most: what the key says, or the requests of a minute."""
+        return float(self._part(limits.burst or limits.rate_per_minute or 1))
 
     def _part(self, most: int) -> int:
         return max(1, math.ceil(most / self._processes))

@@ -162,6 +162,11 @@ class Pressure:
         wait_s = self._wait_s(version, delay_s)
         return None if wait_s is None else wait_s + self.one_s(version)
 
+    def work_s(self, version: str, rows: int) -> float:
+        """Return how long the stack works on so many rows of a version."""
+        forecast = self._seen[0]
+        return rows * forecast.costs.get(version, UNKNOWN_COST_S) / forecast.efficiency
+
     def one_s(self, version: str) -> float:
         """Return what a lone row takes on the fastest worker that holds its version; 0.0 where nobody measured it."""
         return self._seen[0].ones.get(version, 0.0)

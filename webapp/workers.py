@@ -20,7 +20,7 @@ log = structlog.get_logger()
 #: A dead worker is rung for at most so long.
 REFRESH_S = 1.0
 
-#: Where no worker lives, one that was killed is back by then; until so long requests wait for it, then they are refused.
+#: Where no worker lives, one that was killed is back by then: so long requests wait for it, then they are refused.
 ABSENCE_S = 30.0
 
 
