@@ -107,9 +107,7 @@ def verify_key(session: Session, key: str) -> Principal:
     # Compare against a constant when there is no row, so that both answers take as long.
     if not compare_digest(row.secret_sha256 if row else _hash(""), _hash(secret)) or row is None:
         raise InvalidKeyError("this API key is unknown, revoked or expired")
-    return Principal(
-        row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes), row.name, limits_of(row)
-    )
+    return Principal(row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes), row.name, limits_of(row))
 
 
 def limits_of(row: ApiKey) -> KeyLimits | None:
