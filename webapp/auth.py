@@ -26,9 +26,9 @@ def require(scope: Scope) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            key = read_key(request.headers.get("Authorization", ""))
             ours = services()
             ours.watch.check()
-            key = read_key(request.headers.get("Authorization", ""))
             caller = authenticate(ours.keys, key, scope)
             ours.meters.enter(caller)
             g.principal = caller

@@ -114,6 +114,8 @@ class Dispatcher:
 
     def _work(self, group: Sequence[Ticket]) -> None:
         try:
+            # One whose client was told meanwhile that the database hangs is refused already.
+            group = [ticket for ticket in group if ticket.error is None]
             self._answer([ticket for ticket in group if ticket.inline and ticket.answer is None])
             self._commit([ticket for ticket in group if ticket.answer is None])
             self._record([ticket for ticket in group if ticket.answer is not None])

@@ -151,8 +151,8 @@ class FastLane:
 
     def _admit(self, environ: dict[str, Any], arguments: Arguments) -> Entered:
         services = self.services
-        services.watch.check()
         key = read_key(environ.get("HTTP_AUTHORIZATION", ""))
+        services.watch.check()
         caller = authenticate(services.keys, key, KeyScope.PREDICT)
         services.meters.enter(caller)
         try:

@@ -120,8 +120,8 @@ class Forecast:
         if place.api_key_id is None:
             return 0.0
         own = max(0.0, self.key_work.get((place.api_key_id, place.priority), 0.0) + change)
-        others = len(self.key_rows.keys() - {place.api_key_id})
-        return min(own * (others + 1), MOST_LAG_S)
+        tenants = len(self.key_rows) + (place.api_key_id not in self.key_rows)
+        return min(own * tenants, MOST_LAG_S)
 
 
 #: Before the first look: nothing waits, and nothing is known of any cost.

@@ -81,6 +81,8 @@ class MetricsViews(MethodView):
 
 
 def _workers() -> int:
+    if services().watch.is_open():
+        raise NotReadyError("the database does not answer")
     try:
         with open_session(services().database) as session:
             return sum(worker.role == WorkerRole.INFERENCE for worker in live_workers(session))

@@ -219,6 +219,20 @@ def test_a_request_is_accepted_after_postgres_came_back(
     assert _send(dispatcher, ask()).accepted_at
 
 
+def test_a_request_that_was_refused_while_it_waited_is_not_stored(
+    start: StartDispatcher, ask: Ask, committed: Rows
+) -> None:
+    dispatcher, late = start(), ask()
+    late.refuse(DatabaseUnavailableError("the database hangs"))
+
+    dispatcher.submit([late, prompt := ask()])
+    prompt.wait(PATIENCE_S)
+
+    assert committed.connection.execute(text("SELECT array_agg(id) FROM predictions")).scalar_one() == [
+        prompt.submission.id
+    ]
+
+
 def test_a_worker_is_rung_for_a_row(start: StartDispatcher, ask: Ask, doorbell: RecordingDoorbell) -> None:
     ticket = _send(start(QUEUE), ask())
 
