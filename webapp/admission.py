@@ -18,7 +18,7 @@ from webapp.errors import (
     QueueFullError,
     RefusedError,
 )
-from webapp.forecast import Place
+from webapp.forecast import RANKS, Place
 from webapp.pressure import Pressure
 from webapp.workers import WorkerDirectory
 
@@ -69,13 +69,24 @@ class Admission:
                 "GET /v1/workers lists them",
                 WORKER_START_S,
             )
-        place = Place(caller.api_key_id, priority, name)
-        self._check_room(caller, place)
+        place = Place(caller.api_key_id, RANKS[priority], name)
+        self._check_key(caller, place)
+        self._check_room(place, priority)
         wait_s = self._pressure.wait_s(place)
-        if wait_s is not None:
-            self._check_wait(version, place, wait_s, deadline_ms)
+        if wait_s is None:
+            return
+        if deadline_ms is not None:
+            self._check_deadline(version, wait_s + self._pressure.one_s(name), deadline_ms)
+        most_ms = version.settings.max_wait_ms
+        if most_ms is not None and priority is not Priority.BULK and wait_s * MS > most_ms:
+            raise self._refusal(
+                OverloadedError,
+                f"a prediction of {version.model!r} would wait {wait_s:.1f} s for its turn, and its model lets one "
+                f"wait {most_ms / MS:g} s; come back later, or send it with priority=bulk",
+                wait_s - most_ms / MS,
+            )
 
-    def _check_room(self, caller: Principal, place: Place) -> None:
+    def _check_key(self, caller: Principal, place: Place) -> None:
         limits = caller.limits
         most = self._settings.max_queued_per_key if limits is None or limits.max_queued is None else limits.max_queued
         waiting = self._pressure.key_rows(caller.api_key_id)
@@ -85,8 +96,10 @@ class Admission:
                 f"{waiting} predictions of this key wait, and {most} may; come back when some are finished",
                 self._pressure.work_s(place.version, waiting - most + 1),
             )
+
+    def _check_room(self, place: Place, priority: Priority) -> None:
         room = self._settings.max_queued
-        if place.priority is not Priority.INTERACTIVE:
+        if priority is not Priority.INTERACTIVE:
             room = int(room * (1.0 - INTERACTIVE_RESERVE))
         waiting = self._pressure.rows()
         if waiting >= room:
@@ -96,25 +109,14 @@ class Admission:
                 self._pressure.work_s(place.version, waiting - room + 1),
             )
 
-    def _check_wait(self, version: ServedVersion, place: Place, wait_s: float, deadline_ms: int | None) -> None:
-        if deadline_ms is not None:
-            late_s = wait_s + self._pressure.one_s(place.version) - deadline_ms / MS
-            if late_s > 0.0:
-                raise self._refusal(
-                    DeadlineUnreachableError,
-                    f"a prediction of {version.model!r} would be finished in {late_s + deadline_ms / MS:.1f} s, after "
-                    f"its deadline_ms of {deadline_ms}; come back later, or give it more time",
-                    late_s,
-                )
-        most_ms = version.settings.max_wait_ms
-        if most_ms is None or place.priority is Priority.BULK:
-            return
-        if wait_s * MS > most_ms:
+    def _check_deadline(self, version: ServedVersion, rest_s: float, deadline_ms: int) -> None:
+        late_s = rest_s - deadline_ms / MS
+        if late_s > 0.0:
             raise self._refusal(
-                OverloadedError,
-                f"a prediction of {version.model!r} would wait {wait_s:.1f} s for its turn, and its model lets one "
-                f"wait {most_ms / MS:g} s; come back later, or send it with priority=bulk",
-                wait_s - most_ms / MS,
+                DeadlineUnreachableError,
+                f"a prediction of {version.model!r} would be finished in {rest_s:.1f} s, after its deadline_ms of "
+                f"{deadline_ms}; come back later, or give it more time",
+                late_s,
             )
 
     def _refusal(self, kind: type[RefusedError], detail: str, retry_after_s: float) -> RefusedError:

@@ -21,13 +21,12 @@ from schemas.messages import PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
 from store.failpoints import hit, hit_when_sent
-from store.ledger_rows import PRIORITY_DELAY_S
 from tasks.doorbell import Doorbell
 from webapp.backlog import Backlog
 from webapp.balancer import Balancer, Ring
 from webapp.combiner import Combiner
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
-from webapp.forecast import Place
+from webapp.forecast import DELAYS_S, RANKS, Place
 from webapp.inline import InlinePlace
 from webapp.tickets import Ticket
 
@@ -155,7 +154,7 @@ class Dispatcher:
                 continue
             place = place_of(ticket)
             if self._queue is not None:
-                self._queue.enter(place, PRIORITY_DELAY_S[place.priority] + ticket.submission.lag_s)
+                self._queue.enter(place, DELAYS_S[place.rank] + ticket.submission.lag_s)
             version = (ticket.version.model, ticket.version.number)
             self._backlog.add(str(ticket.submission.id), version, now, place)
             ticket.accept(at)
@@ -221,4 +220,4 @@ def place_of(ticket: Ticket) -> Place:
     """Tell where a ticket's row waits. One that answers nobody counts against no tenant."""
     submission, version = ticket.submission, ticket.version
     tenant = None if submission.shadow_of is not None else submission.api_key_id
-    return Place(tenant, submission.priority, f"{version.model}/{version.number}")
+    return Place(tenant, RANKS[submission.priority], f"{version.model}/{version.number}")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from schemas.problems import CONTENT_TYPE
+from schemas.problems import CONTENT_TYPE, ProblemAnswer
 from store import errors as store
 from webapp.metrics import REFUSED
 
@@ -199,15 +199,6 @@ HTTP_DETAILS = {
     404: "there is nothing under this path; GET /docs shows what there is",
     405: "this path does not take this method; GET /docs shows which",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemAnswer:
-    """A problem as it goes out."""
-
-    status: int
-    document: dict[str, Any]
-    headers: dict[str, str]
 
 
 def describe(error: Exception) -> ProblemAnswer | None:

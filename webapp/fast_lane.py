@@ -22,7 +22,6 @@ from urllib.parse import parse_qsl
 import orjson
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
-from a2wsgi.wsgi import Body, build_environ
 from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
@@ -32,6 +31,7 @@ from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, Predicti
 from schemas.problems import CONTENT_TYPE as PROBLEM_TYPE
 from store.keys import Principal
 from webapp.answering import answer, finished_body
+from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
 from webapp.errors import describe, note
 from webapp.headers import SECURITY_HEADERS
@@ -123,10 +123,10 @@ class FastLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         size = self._size(scope) if scope["type"] == "http" else None
-        environ = None if scope["type"] != "http" or size is None else _build_environ(scope)
+        environ = None if scope["type"] != "http" or size is None else build_environ(scope)
         arguments = None if environ is None else self._read_arguments(environ)
         if size is None or environ is None or arguments is None:
-            await self._flask(scope, _as_coroutine(receive), send)
+            await self._flask(scope, as_coroutine(receive), send)
             return
         started = time.perf_counter()
         entered = await self._enter(environ, arguments)
@@ -166,26 +166,25 @@ class FastLane:
         answer = describe(error)
         if answer is None:
             response = await self._in_thread(self._in_flask, environ, started, partial(self._refuse, error))
-            await _send(send, response.status_code, _encode(response), response.get_data())
+            await _send_flasks(send, response)
             return
         note(error, answer)
         headers = {"Content-Type": PROBLEM_TYPE, **answer.headers, **SECURITY_HEADERS}
-        encoded = [(name.lower().encode(), value.encode("latin1")) for name, value in headers.items()]
-        await _send(send, answer.status, encoded, orjson.dumps(answer.document))
+        await send_response(send, answer.status, encode_headers(headers.items()), orjson.dumps(answer.document))
         REQUESTS.labels(ENDPOINT, answer.status).observe(time.perf_counter() - started)
 
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         environ, started = exchange.environ, exchange.started
         async with nullcontext() if exchange.size <= LIGHT_BYTES else self._reading:
-            environ["wsgi.input"] = io.BytesIO(await _read_body(receive))
+            environ["wsgi.input"] = io.BytesIO(await read_body(receive))
             prepared = await self._prepare_in_place(exchange)
         respond = await self._answer(prepared)
         if not callable(respond):
-            await _send(send, 200, RESPONSE_HEADERS, orjson.dumps(respond))
+            await send_response(send, 200, RESPONSE_HEADERS, orjson.dumps(respond))
             self._succeeded.observe(time.perf_counter() - started)
             return
         response = await self._in_thread(self._in_flask, environ, started, respond)
-        await _send(send, response.status_code, _encode(response), response.get_data())
+        await _send_flasks(send, response)
 
     def _size(self, scope: HTTPScope) -> int | None:
         """Bytes of the body of the hot operation; None for another one, and for a body that only Flask reads safely."""
@@ -301,43 +300,9 @@ class FastLane:
         return response
 
 
-def _build_environ(scope: HTTPScope) -> dict[str, Any]:
-    """The environment of a request whose body is yet to be read."""
-    return dict(build_environ(scope, cast("Body", io.BytesIO())))
-
-
-async def _read_body(receive: Receive) -> bytes:
-    """Read all that the client sends."""
-    parts: list[bytes] = []
-    while True:
-        message: dict[str, Any] = dict(await receive())
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _as_coroutine(receive: Receive) -> Receive:
-    """Give what granian hands over, which is awaitable but no coroutine, the form that `a2wsgi` calls from a thread."""
-
-    async def call() -> Any:
-        return await receive()
-
-    return call
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _encode(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers of a response as ASGI takes them, but for its length."""
-    return [
-        (name.lower().encode("latin1"), value.encode("latin1"))
-        for name, value in response.headers
-        if name.lower() != "content-length"
-    ]
+async def _send_flasks(send: Send, response: Response) -> None:
+    headers = encode_headers(response.headers.items())
+    await send_response(send, response.status_code, headers, response.get_data())
 
 
 @lru_cache(maxsize=QUERIES)

@@ -34,17 +34,26 @@ FORGET_S = 30.0
 LEAST_EFFICIENCY, MOST_EFFICIENCY = 0.05, 2.0
 
 
+#: Priorities by urgency, as small numbers: a member of an enumeration is looked up ten times as slowly.
+RANKS = {priority: rank for rank, priority in enumerate(sorted(Priority, key=PRIORITY_DELAY_S.__getitem__))}
+
+#: How long a younger row of rank 0 may overtake one of each rank, seconds.
+DELAYS_S = tuple(sorted(PRIORITY_DELAY_S.values()))
+
+NO_WORK: Sequence[float] = (0.0,) * len(RANKS)
+
+
 class Place(NamedTuple):
     """Where a row waits.
 
     Attributes:
         api_key_id: The tenant; None for rows that answer nobody.
-        priority: Its own.
+        rank: Of its priority.
         version: As `model/number`.
     """
 
     api_key_id: int | None
-    priority: Priority
+    rank: int
     version: str
 
 
@@ -94,7 +103,7 @@ class Forecast:
         efficiency: Work that the stack does in a second; below 1 where workers get in each other's way.
         rows: All that wait.
         key_rows: Those of each tenant.
-        key_work: Work of each tenant at each priority, and at more urgent ones.
+        key_work: Work of each tenant by rank: what is as urgent, or more.
         profile: Work by place in the order of claims.
     """
 
@@ -103,7 +112,7 @@ class Forecast:
     efficiency: float
     rows: int
     key_rows: Mapping[int, int]
-    key_work: Mapping[tuple[int, Priority], float]
+    key_work: Mapping[int, Sequence[float]]
     profile: Profile
 
     def lag_s(self, place: Place, change: float = 0.0) -> float:
@@ -119,7 +128,9 @@ class Forecast:
         """
         if place.api_key_id is None:
             return 0.0
-        own = max(0.0, self.key_work.get((place.api_key_id, place.priority), 0.0) + change)
+        own = self.key_work.get(place.api_key_id, NO_WORK)[place.rank] + change
+        if own <= 0.0:
+            return 0.0
         tenants = len(self.key_rows) + (place.api_key_id not in self.key_rows)
         return min(own * tenants, MOST_LAG_S)
 
@@ -133,31 +144,30 @@ def make_forecast(
 ) -> Forecast:
     """Sum up what waits."""
     key_rows: Counter[int] = Counter()
-    key_work: defaultdict[tuple[int, Priority], float] = defaultdict(float)
+    key_work: dict[int, list[float]] = {}
     for group in waiting:
         if group.api_key_id is not None:
             key_rows[group.api_key_id] += group.rows
-            for priority in as_urgent_for(group.priority):
-                key_work[group.api_key_id, priority] += group.rows * costs.get(group.version, UNKNOWN_COST_S)
+            work_s = group.rows * costs.get(group.version, UNKNOWN_COST_S)
+            add_work(key_work, group.api_key_id, RANKS[group.priority], work_s)
     return Forecast(
         costs=costs,
         ones=ones,
         efficiency=efficiency,
         rows=sum(group.rows for group in waiting),
         key_rows=dict(key_rows),
-        key_work=dict(key_work),
+        key_work=key_work,
         profile=Profile((each.first_s, each.last_s, each.rows * costs.get(each.version, 0.0)) for each in waiting),
     )
 
 
-def as_urgent_for(priority: Priority) -> tuple[Priority, ...]:
-    """List the priorities for which a row of this one is as urgent: its own and all that are less."""
-    return _AS_URGENT_FOR[priority]
-
-
-_AS_URGENT_FOR = {
-    one: tuple(other for other in Priority if PRIORITY_DELAY_S[other] >= PRIORITY_DELAY_S[one]) for one in Priority
-}
+def add_work(key_work: dict[int, list[float]], api_key_id: int, rank: int, work_s: float) -> None:
+    """Count work of a tenant for the rank of it and for all that are less urgent."""
+    work = key_work.get(api_key_id)
+    if work is None:
+        work = key_work[api_key_id] = list(NO_WORK)
+    for each in range(rank, len(work)):
+        work[each] += work_s
 
 
 def row_costs(workers: Collection[WorkerView]) -> dict[str, float]:

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -15,17 +14,18 @@ from prometheus_client import Gauge
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.enums import Priority
-from store.ledger_rows import PRIORITY_DELAY_S
 from store.queue_load import read_queue_load
 from webapp.balancer import WorkerView
 from webapp.forecast import (
+    DELAYS_S,
+    NO_WORK,
     NOTHING,
+    RANKS,
     UNKNOWN_COST_S,
     Efficiency,
     Forecast,
     Place,
-    as_urgent_for,
+    add_work,
     lone_rows,
     make_forecast,
     row_costs,
@@ -60,8 +60,8 @@ class Changes:
         self._costs = costs
         self._lock = threading.Lock()
         self.rows = 0
-        self.key_rows: Counter[int] = Counter()
-        self.key_work: defaultdict[tuple[int, Priority], float] = defaultdict(float)
+        self.key_rows: dict[int, int] = {}
+        self.key_work: dict[int, list[float]] = {}
         self._done_s = 0.0
         self._added = [0.0] * (len(STEPS_S) + 1)
 
@@ -86,9 +86,8 @@ class Changes:
     def _note(self, place: Place, rows: int, work_s: float) -> None:
         self.rows += rows
         if place.api_key_id is not None:
-            self.key_rows[place.api_key_id] += rows
-            for priority in as_urgent_for(place.priority):
-                self.key_work[place.api_key_id, priority] += work_s
+            self.key_rows[place.api_key_id] = self.key_rows.get(place.api_key_id, 0) + rows
+            add_work(self.key_work, place.api_key_id, place.rank, work_s)
 
 
 class Pressure:
@@ -144,18 +143,19 @@ class Pressure:
     def key_rows(self, api_key_id: int) -> int:
         """Return how many rows of a tenant wait."""
         forecast, changes, _ = self._seen
-        return forecast.key_rows.get(api_key_id, 0) + changes.key_rows[api_key_id]
+        return forecast.key_rows.get(api_key_id, 0) + changes.key_rows.get(api_key_id, 0)
 
     def lag_s(self, place: Place) -> float:
         """Return by how much a tenant's next row goes behind its time, see `Forecast.lag_s`."""
         forecast, changes, _ = self._seen
         if place.api_key_id is None:
             return 0.0
-        return forecast.lag_s(place, self._processes * changes.key_work.get((place.api_key_id, place.priority), 0.0))
+        change = changes.key_work.get(place.api_key_id, NO_WORK)[place.rank]
+        return forecast.lag_s(place, self._processes * change)
 
     def wait_s(self, place: Place) -> float | None:
         """Estimate how long a request would wait for its turn; None where nobody measured its version yet."""
-        return self._wait_s(place.version, PRIORITY_DELAY_S[place.priority] + self.lag_s(place))
+        return self._wait_s(place.version, DELAYS_S[place.rank] + self.lag_s(place))
 
     def rest_s(self, version: str, delay_s: float) -> float | None:
         """Estimate when a row will be finished whose turn is at this place, seconds from now in the order of claims."""
@@ -214,6 +214,6 @@ class Pressure:
     def _show(self) -> None:
         for version in self._seen[0].costs:
             model, _, number = version.rpartition("/")
-            for priority in Priority:
-                wait_s = self._wait_s(version, PRIORITY_DELAY_S[priority])
+            for priority, rank in RANKS.items():
+                wait_s = self._wait_s(version, DELAYS_S[rank])
                 ESTIMATED_WAIT.labels(model, number, str(priority)).set(wait_s or 0.0)

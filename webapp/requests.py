@@ -16,7 +16,7 @@ from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError
-from webapp.forecast import Place
+from webapp.forecast import RANKS, Place
 from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.loop_signal import LoopSignal, LoopWaker
@@ -266,7 +266,9 @@ def _submission(
         model_version_id=version.model_version_id,
         reply_channel=services.channel,
         priority=query["priority"],
-        lag_s=services.pressure.lag_s(Place(caller.api_key_id, query["priority"], f"{version.model}/{version.number}")),
+        lag_s=services.pressure.lag_s(
+            Place(caller.api_key_id, RANKS[query["priority"]], f"{version.model}/{version.number}")
+        ),
         input=given.value,
         input_sha256=stored,
         input_bytes=given.size,

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.enums import Priority
 from webapp.backlog import FORGET_AFTER_S, Backlog
-from webapp.forecast import Place
+from webapp.forecast import RANKS, Place
 
 XOR = ("xor", 1)
 
@@ -55,7 +55,7 @@ def test_a_row_whose_end_was_never_heard_is_dropped(backlog: Backlog) -> None:
 def test_it_is_told_what_ended_and_not_what_was_lost_sight_of() -> None:
     left: list[Place] = []
     backlog = Backlog(left.append)
-    place = Place(1, Priority.NORMAL, "xor/1")
+    place = Place(1, RANKS[Priority.NORMAL], "xor/1")
     backlog.add("a", XOR, 0.0, place)
     backlog.add("b", XOR, 0.0, place)
 

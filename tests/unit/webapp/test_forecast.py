@@ -8,6 +8,7 @@ from store.queue_load import Waiting
 from store.rates import Rate
 from webapp.balancer import WorkerView
 from webapp.forecast import (
+    RANKS,
     SETTLED_S,
     UNKNOWN_COST_S,
     Efficiency,
@@ -37,7 +38,7 @@ def forecast(*groups: Waiting, cost_s: float = 0.01) -> Forecast:
 
 
 def place(tenant: int | None = NOISY, priority: Priority = Priority.NORMAL) -> Place:
-    return Place(tenant, priority, XOR)
+    return Place(tenant, RANKS[priority], XOR)
 
 
 def test_nothing_goes_before_the_first() -> None:

@@ -3,11 +3,11 @@
 import pytest
 
 from schemas.enums import Priority
-from webapp.forecast import Place
+from webapp.forecast import RANKS, Place
 from webapp.pressure import Changes
 
 COSTS = {"xor/1": 0.5}
-PLACE = Place(1, Priority.NORMAL, "xor/1")
+PLACE = Place(1, RANKS[Priority.NORMAL], "xor/1")
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def changes() -> Changes:
 
 
 def test_a_row_that_was_committed_waits(changes: Changes) -> None:
-    assert (changes.rows, changes.key_rows[1]) == (1, 1)
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (1, 1)
 
 
 def test_a_row_that_ended_waits_no_more(changes: Changes) -> None:
     changes.leave(PLACE)
 
-    assert (changes.rows, changes.key_rows[1]) == (0, 0)
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (0, 0)
 
 
 def test_it_goes_before_those_that_come_after(changes: Changes) -> None:
@@ -43,10 +43,10 @@ def test_what_was_done_is_no_work_any_more(changes: Changes) -> None:
 
 
 def test_a_tenants_work_counts_for_its_own_rows_that_are_no_more_urgent(changes: Changes) -> None:
-    assert changes.key_work == {(1, Priority.NORMAL): 0.5, (1, Priority.BULK): 0.5}
+    assert changes.key_work == {1: [0.0, 0.5, 0.5]}
 
 
 def test_a_row_that_answers_nobody_is_no_tenants(changes: Changes) -> None:
     changes.enter(PLACE._replace(api_key_id=None), 10.0)
 
-    assert (changes.rows, changes.key_rows[1]) == (2, 1)
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (2, 1)
