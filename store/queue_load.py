@@ -26,6 +26,17 @@ QUEUE_LOAD = PreparedStatement(
 """,
 )
 
+HELD_LOAD = PreparedStatement(
+    "held_load",
+    """
+    SELECT m.name || '/' || v.number AS version, q.rows
+    FROM (
+        SELECT p.model_version_id, count(*) AS rows FROM predictions p
+        WHERE p.status = 'processing' AND p.id >= :since AND p.id < :until GROUP BY 1) q
+    JOIN model_versions v ON v.id = q.model_version_id JOIN models m ON m.id = v.model_id
+""",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
@@ -62,3 +73,9 @@ def read_queue_load(connection: Connection) -> list[Waiting]:
         )
         for row in QUEUE_LOAD.run(connection, since=since, until=until)
     ]
+
+
+def read_held_load(connection: Connection) -> dict[str, int]:
+    """Count the rows that workers hold, by version as `model/number`."""
+    since, until = queue_span(connection)
+    return {row.version: row.rows for row in HELD_LOAD.run(connection, since=since, until=until)}

@@ -105,6 +105,7 @@ class Forecast:
         key_rows: Those of each tenant.
         key_work: Work of each tenant by rank: what is as urgent, or more.
         profile: Work by place in the order of claims.
+        held_s: Work that workers have claimed and not finished; it goes before all that waits.
     """
 
     costs: Mapping[str, float]
@@ -114,6 +115,7 @@ class Forecast:
     key_rows: Mapping[int, int]
     key_work: Mapping[int, Sequence[float]]
     profile: Profile
+    held_s: float = 0.0
 
     def lag_s(self, place: Place, change: float = 0.0) -> float:
         """Return by how much a row goes behind its time, so that tenants take turns.
@@ -140,9 +142,13 @@ NOTHING = Forecast(costs={}, ones={}, efficiency=1.0, rows=0, key_rows={}, key_w
 
 
 def make_forecast(
-    waiting: Sequence[Waiting], costs: Mapping[str, float], ones: Mapping[str, float], efficiency: float
+    waiting: Sequence[Waiting],
+    held: Mapping[str, int],
+    costs: Mapping[str, float],
+    ones: Mapping[str, float],
+    efficiency: float,
 ) -> Forecast:
-    """Sum up what waits."""
+    """Sum up what waits, and how many rows workers hold of each version."""
     key_rows: Counter[int] = Counter()
     key_work: dict[int, list[float]] = {}
     for group in waiting:
@@ -158,6 +164,7 @@ def make_forecast(
         key_rows=dict(key_rows),
         key_work=key_work,
         profile=Profile((each.first_s, each.last_s, each.rows * costs.get(each.version, 0.0)) for each in waiting),
+        held_s=sum(rows * costs.get(version, 0.0) for version, rows in held.items()),
     )
 
 

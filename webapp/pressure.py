@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
-from store.queue_load import read_queue_load
+from store.queue_load import read_held_load, read_queue_load
 from webapp.balancer import WorkerView
 from webapp.forecast import (
     DELAYS_S,
@@ -183,8 +183,8 @@ class Pressure:
         self._next = Changes(costs)
         started = time.monotonic()
         with self._database.connect() as connection:
-            waiting = read_queue_load(connection)
-        forecast = make_forecast(waiting, costs, lone_rows(workers), self._efficiency.value)
+            waiting, held = read_queue_load(connection), read_held_load(connection)
+        forecast = make_forecast(waiting, held, costs, lone_rows(workers), self._efficiency.value)
         self._efficiency.observe(utilisation(workers, costs), forecast.profile.total, started)
         self._seen = (forecast, self._next, started)
         self._show()
@@ -194,7 +194,7 @@ class Pressure:
         if version not in forecast.costs:
             return None
         place = delay_s + time.monotonic() - seen_at
-        work_s = forecast.profile.before(place) + self._processes * changes.before_s(delay_s)
+        work_s = forecast.held_s + forecast.profile.before(place) + self._processes * changes.before_s(delay_s)
         return max(0.0, work_s) / forecast.efficiency
 
     def _run(self) -> None:

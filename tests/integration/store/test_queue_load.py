@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from schemas.enums import Priority
-from store.queue_load import read_queue_load
+from store.queue_load import read_held_load, read_queue_load
 from tests.factories import OTHER_TENANT, TENANT, Rows
 
 
@@ -43,3 +43,10 @@ def test_what_was_claimed_waits_no_more(rows: Rows) -> None:
     rows.claim_one()
 
     assert read_queue_load(rows.connection) == []
+
+
+def test_what_was_claimed_is_held(rows: Rows) -> None:
+    rows.add_many(3)
+    rows.claim(limit=2)
+
+    assert read_held_load(rows.connection) == {"xor/1": 2}

@@ -55,7 +55,7 @@ class StillPressure(Pressure):
     def __init__(self, *groups: Waiting, measured: bool = True) -> None:
         super().__init__(NOBODY, list)
         costs = {XOR: 0.01} if measured else {}
-        self._seen = (make_forecast(groups, costs, {XOR: 0.02}, 1.0), Changes(costs), self._seen[2])
+        self._seen = (make_forecast(groups, {}, costs, {XOR: 0.02}, 1.0), Changes(costs), self._seen[2])
 
 
 def waiting(rows: int, tenant: int = TENANT, priority: Priority = Priority.NORMAL) -> Waiting:

@@ -34,7 +34,7 @@ def waiting(
 
 
 def forecast(*groups: Waiting, cost_s: float = 0.01) -> Forecast:
-    return make_forecast(groups, {XOR: cost_s}, {XOR: 0.02}, 1.0)
+    return make_forecast(groups, {}, {XOR: cost_s}, {XOR: 0.02}, 1.0)
 
 
 def place(tenant: int | None = NOISY, priority: Priority = Priority.NORMAL) -> Place:
@@ -107,12 +107,18 @@ def test_copies_and_replays_are_nobodys() -> None:
     assert (copies.rows, copies.key_rows, copies.lag_s(place(None))) == (1000, {}, 0.0)
 
 
+def test_what_workers_hold_is_work_too() -> None:
+    held = make_forecast((), {XOR: 10, "unmeasured/1": 5}, {XOR: 0.01}, {}, 1.0)
+
+    assert (held.held_s, held.rows) == (pytest.approx(0.1), 0)
+
+
 def test_nobody_is_put_back_for_ever() -> None:
     assert forecast(waiting(10**9)).lag_s(place()) == MOST_LAG_S
 
 
 def test_without_a_measurement_tenants_are_told_apart_by_their_rows() -> None:
-    unmeasured = make_forecast([waiting(100)], {}, {}, 1.0)
+    unmeasured = make_forecast([waiting(100)], {}, {}, {}, 1.0)
 
     assert unmeasured.lag_s(place()) == pytest.approx(100 * UNKNOWN_COST_S)
 
