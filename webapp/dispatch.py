@@ -211,8 +211,10 @@ class Dispatcher:
         ids = self._backlog.hand_over(ring.queue, version, ring.rows)
         message = RunPredictions(model=version[0], version=version[1], prediction_ids=ids, probe=ring.probe)
         if not self._doorbell.ring(ring.queue, message):
-            # The rows are found without us, by the worker's safety poll and the sweeper.
+            # The rows are found without us too, by the worker's safety poll and the sweeper; but a broker that was only
+            # slow for a moment takes the next message.
             self._balancer.unring(ring.queue)
+            self._backlog.take_back(ring.queue)
         hit("web.after_ring")
 
 

@@ -346,6 +346,14 @@ def test_a_broker_that_is_away_refuses_no_request(start: StartDispatcher, ask: A
     assert all(_send(dispatcher, ask()).accepted_at for _ in range(3))
 
 
+def test_rows_that_a_broker_did_not_hear_of_are_rung_for_again(start: StartDispatcher, ask: Ask) -> None:
+    deaf = RecordingDoorbell(is_heard=False)
+    ticket = _send(start(QUEUE, doorbell=deaf), ask())
+
+    wait_until(lambda: len(deaf.rings) >= 2, PATIENCE_S)
+    assert deaf.ids[:2] == [[str(ticket.submission.id)]] * 2
+
+
 def test_a_fault_in_ringing_refuses_nothing_that_was_accepted(start: StartDispatcher, ask: Ask) -> None:
     doorbell = FaultyDoorbell()
     dispatcher = start(QUEUE, doorbell=doorbell)
