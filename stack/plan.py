@@ -24,6 +24,10 @@ HTTP_TIMEOUT_S = 1.0
 
 THREADS_VARIABLE = "TORCHQUEUE_COMPUTE_THREADS"
 
+#: Each web process allows its part of what a key may ask for; where there are more of them elsewhere, the operator
+#: says how many in all.
+WEB_PROCESSES_VARIABLE = "TORCHQUEUE_WEB_PROCESSES"
+
 # Waits for answers are cut short at once; what computes in the process may take as long as the server allows.
 WEB_STOP_TIMEOUT_S = 14.0
 
@@ -114,7 +118,11 @@ def _web(plan: Plan, env: dict[str, str]) -> Service:
         name="web",
         argv=web_command(host=plan.host, port=plan.port, processes=plan.web_processes),
         stage=Stage.WEB,
-        env=env | {"TORCHQUEUE_INLINE": str(int(plan.inline))},
+        env={
+            WEB_PROCESSES_VARIABLE: str(plan.web_processes),
+            **env,
+            "TORCHQUEUE_INLINE": str(int(plan.inline)),
+        },
         url=plan.url,
         is_ready=lambda _pid: _answers(f"{plan.url}/health/ready", 200),
         stop_timeout_s=WEB_STOP_TIMEOUT_S,

@@ -29,14 +29,43 @@ SECRET_LENGTH = 43
 BASE62 = string.digits + string.ascii_letters
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyLimits:
+    """How much one key may ask for.
+
+    Attributes:
+        rate_per_minute: Requests in a minute, in the mean; None: unlimited.
+        burst: Requests at once before that mean counts; None: as many as in a minute.
+        max_concurrent: Requests under way at once; None: unlimited.
+        max_queued: Predictions that wait at once; None: unlimited.
+    """
+
+    rate_per_minute: int | None = None
+    burst: int | None = None
+    max_concurrent: int | None = None
+    max_queued: int | None = None
+
+
+UNLIMITED = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, as far as the key says."""
+    """Who calls, as far as the key says.
+
+    Attributes:
+        api_key_id: The tenant.
+        public_id: The part of the key that may be shown.
+        scopes: What it may do.
+        name: What the owner calls it.
+        limits: How much it may ask for; None: of everything as much as it likes.
+    """
 
     api_key_id: int
     public_id: str
     scopes: frozenset[Scope]
     name: str
+    limits: KeyLimits | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the key's scopes include this one."""
@@ -78,7 +107,18 @@ def verify_key(session: Session, key: str) -> Principal:
     # Compare against a constant when there is no row, so that both answers take as long.
     if not compare_digest(row.secret_sha256 if row else _hash(""), _hash(secret)) or row is None:
         raise InvalidKeyError("this API key is unknown, revoked or expired")
-    return Principal(row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes), row.name)
+    return Principal(row.id, row.public_id, frozenset(Scope(scope) for scope in row.scopes), row.name, limits_of(row))
+
+
+def limits_of(row: ApiKey) -> KeyLimits | None:
+    """Return how much a key may ask for; None where nothing is limited."""
+    limits = KeyLimits(
+        rate_per_minute=row.rate_per_minute,
+        burst=row.burst,
+        max_concurrent=row.max_concurrent,
+        max_queued=row.max_queued,
+    )
+    return None if limits == UNLIMITED else limits
 
 
 def revoke_key(session: Session, public_id: str) -> None:

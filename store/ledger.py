@@ -130,6 +130,7 @@ def claim(
             input=row.input,
             input_sha256=row.input_sha256,
             waited_s=row.waited_s,
+            left_s=row.left_s,
         )
         for row in rows
     ]

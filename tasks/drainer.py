@@ -170,6 +170,7 @@ class Drainer:
 
     def _run(self, batch: Batch, *, more: bool) -> Batch | None:
         """Compute one batch and return the next, which is prepared meanwhile when there is time for it."""
+        batch = self._drop_late(batch)
         pipelined = self._compute_ms.get(batch.key, 0.0) > PIPELINE_ABOVE_MS
         following = self._ahead.submit(self._intake.take) if pipelined and more else None
         try:
@@ -197,7 +198,18 @@ class Drainer:
             return following.result()
         return self._intake.take() if more else None
 
+    def _drop_late(self, batch: Batch) -> Batch:
+        """Leave out what nobody wants any more: it waited for its model, its decoding, or the batch ahead of it."""
+        late = batch.late()
+        if not late:
+            return batch
+        self._intake.expire(late)
+        return batch.without(late)
+
     def _finish(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            # All of it was late.
+            return
         self._completion.finish_batch(batch.kind, outcomes)
         self._pace.book.note_batch(f"{batch.key[0]}/{batch.key[1]}", len(outcomes), batch.taken_at)
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -56,6 +56,17 @@ class Batch:
     decode_ms: float
     taken_at: float
     """Of `time.monotonic`: when it was claimed, or when its version was loaded where that was later."""
+
+    def late(self) -> list[Claim]:
+        """The claims whose deadline is over."""
+        passed_s = time.monotonic() - self.taken_at
+        return [claim for claim in self.claims if claim.left_s is not None and claim.left_s <= passed_s]
+
+    def without(self, dropped: Sequence[Claim]) -> "Batch":
+        """The batch without some of its claims."""
+        gone = {claim.id for claim in dropped}
+        kept = [pair for pair in zip(self.claims, self.decoded, strict=True) if pair[0].id not in gone]
+        return replace(self, claims=[claim for claim, _ in kept], decoded=[decoded for _, decoded in kept])
 
 
 class Intake:
@@ -172,6 +183,17 @@ class Intake:
         """Return claims untouched: none of their attempts is used up."""
         with self._connection.use() as connection:
             ledger.release(connection, claims, keep_attempt=True)
+
+    def expire(self, claims: Sequence[Claim]) -> None:
+        """Let rows whose deadline is over end as expired; the device never sees them.
+
+        A row leaves a worker's hands unfinished in one way alone, back to the queue; from there it expires.
+        """
+        with self._connection.use() as connection:
+            ledger.release(connection, claims, keep_attempt=True)
+            expired = ledger.expire(connection)
+        log.info("claims_expired", count=len(claims))
+        publish(self._replies, expired)
 
     def put_off(self, claims: Sequence[Claim]) -> None:
         """Let rows wait until a fault has passed; it uses up one of their attempts."""

@@ -22,14 +22,18 @@ from store.replies import connect_redis
 from store.settings import Settings
 from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
+from webapp.admission import Admission
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
 from webapp.draining import Draining
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
+from webapp.limits import KeyMeters
 from webapp.memo import Memo
+from webapp.pressure import Pressure
 from webapp.replies import ReplyListener
 from webapp.shadows import Shadows
+from webapp.watch import DatabaseWatch
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -43,7 +47,7 @@ INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
-BACKGROUND_CONNECTIONS = 4
+BACKGROUND_CONNECTIONS = 6
 
 EXTENSION = "torchqueue"
 
@@ -69,7 +73,13 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.inline = InlinePlace(load_runner(settings)) if settings.inline else None
-        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
+        self.watch = DatabaseWatch(self.background)
+        self.pressure = Pressure(self.background, lambda: self.directory.views, processes=settings.web_processes)
+        self.admission = Admission(settings, self.pressure, self.directory)
+        self.meters = KeyMeters(settings.web_processes)
+        self.dispatcher = Dispatcher(
+            self.background, Doorbell(settings.redis_url), balancer, self.inline, self.pressure
+        )
         self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
         self._bell = Doorbell(settings.redis_url)
@@ -99,7 +109,9 @@ class Services:
 
     def start(self) -> Self:
         """Start the threads of this process."""
+        self.watch.start()
         self.directory.start()
+        self.pressure.start()
         self.listener.start()
         self.dispatcher.start()
         self.shadows.start()

@@ -12,7 +12,7 @@ from schemas.enums import WorkerRole
 from stack.bootstrap import prepare_database
 from stack.commands.options import open_database, read_settings, var_option
 from stack.console import one_line_errors, say
-from stack.plan import web_command
+from stack.plan import WEB_PROCESSES_VARIABLE, web_command
 from store.database import open_session
 from store.objects import ObjectStore
 from store.tables.worker import Worker
@@ -51,6 +51,7 @@ def migrate(var_dir: Path) -> None:
 def web(var_dir: Path, host: str, port: int, processes: int, grace_s: float) -> None:
     """Serve the API."""
     read_settings(var_dir)
+    os.environ.setdefault(WEB_PROCESSES_VARIABLE, str(processes))
     _become(web_command(host=host, port=port, processes=processes, grace_s=grace_s))
 
 

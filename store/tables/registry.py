@@ -1,7 +1,8 @@
 """Imports every table once, so that `Base.metadata` is whole wherever this module was imported."""
 
 from store.database import Base
-from store.tables.api_key import ApiKey
+from store.tables.api_key import ApiKey, RetiredSecret
+from store.tables.audit_entry import AuditEntry
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
@@ -30,6 +31,7 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "AuditEntry",
     "Backtest",
     "BacktestItem",
     "BatchCeiling",
@@ -52,6 +54,7 @@ __all__ = [
     "ProcessLayout",
     "ReaperRun",
     "Redrive",
+    "RetiredSecret",
     "SimilarityIndex",
     "Traffic",
     "TrafficArm",

@@ -145,6 +145,8 @@ def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
         yield app
     services.listener.stop()
     services.directory.stop()
+    services.pressure.stop()
+    services.watch.stop()
     # A process keeps its connections for its life; here all of them would add up to more than the server gives.
     services.dispatcher._connection.close()
     services.database.dispose()

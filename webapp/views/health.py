@@ -84,6 +84,8 @@ class MetricsViews(MethodView):
 
 
 def _workers() -> int:
+    if services().watch.is_open():
+        raise NotReadyError("the database does not answer")
     try:
         with open_session(services().database) as session:
             return len(serving_workers(session, WorkerRole.INFERENCE))

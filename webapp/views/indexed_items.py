@@ -33,6 +33,7 @@ from webapp.problems import (
     MALFORMED_BODY,
     NO_INDEX,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     TOO_LARGE,
     UNKNOWN_INDEXED_ITEM,
     UNKNOWN_MODEL,
@@ -136,6 +137,7 @@ class IndexedItemViews(MethodView):
         INVALID_INPUT,
         INVALID_ITEM_NAME,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,

@@ -1,5 +1,6 @@
 """`tasks.drainer`: from queued rows to committed answers, with a real network on real rows."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -46,6 +47,18 @@ class InterruptedEngine(Engine):
         for interrupt in self._interrupts:
             interrupt()
         return super().compute(key, decoded)
+
+
+class DawdlingEngine(Engine):
+    """The real engine, with decoding that takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(DEVICE)
+        self._seconds = seconds
+
+    def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
+        time.sleep(self._seconds)
+        return super().decode(key, payloads)
 
 
 class UndecodingEngine(Engine):
@@ -242,6 +255,26 @@ def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
 
     assert set(committed.statuses(first)) == {"succeeded"}
     assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
+
+
+def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    drainer = make_drainer(DawdlingEngine(0.3))
+    late, patient = committed.add(deadline_ms=200), committed.add()
+
+    drainer.drain()
+
+    assert committed.statuses([late, patient]) == ["expired", "succeeded"]
+    assert (committed.get(late).started_at is None, committed.get(late).attempt) == (False, 0)
+
+
+def test_a_batch_that_is_late_as_a_whole_expires(make_drainer: MakeDrainer, committed: Rows) -> None:
+    late = committed.add_many(3, deadline_ms=200)
+
+    make_drainer(DawdlingEngine(0.3)).drain()
+
+    assert committed.statuses(late) == ["expired"] * 3
 
 
 def test_a_worker_that_was_stopped_claims_no_more(drainer: Drainer, committed: Rows) -> None:
