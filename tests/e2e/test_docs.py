@@ -39,8 +39,8 @@ def test_docs_show_every_operation_without_another_host_or_a_complaint(stack: Ru
     page.goto(f"{stack.url}/docs")
     page.wait_for_selector(".opblock")
     for operation in page.locator(".opblock-summary-control").all():
-        # Without the wait for the end of its animation, which fifty clicks would make minutes. Closed again, since every
-        # open one makes the next slower.
+        # Without the wait for the end of its animation, which fifty clicks would make minutes. Closed again, since
+        # every open one makes the next slower.
         operation.dispatch_event("click")
         operation.dispatch_event("click")
     shown = [label.inner_text() for label in page.locator(".opblock-summary-operation-id").all()]
