@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -13,6 +13,9 @@ from schemas.enums import BalancerPolicy
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
+
+#: Where `torchqueue up` keeps the key of the webhook secrets, within the folder of all state.
+WEBHOOK_KEY_FILE = "webhook.key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Settings:
             the others.
         balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
+        webhook_key: 32 bytes as base64, with which the secrets of webhook endpoints are encrypted; empty: nobody may make
+            an endpoint.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
         flower_port: Port on which Flower listens.
@@ -59,6 +64,7 @@ class Settings:
     training_threads: int = 1
     balancer: BalancerPolicy = BalancerPolicy.LEARNED
     metrics_public: bool = False
+    webhook_key: str = field(default="", repr=False)
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
@@ -96,6 +102,9 @@ class Settings:
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
+                webhook_key=env.str("WEBHOOK_KEY", "") or _read_secret(
+                    Path(env.str("WEBHOOK_KEY_FILE", "") or var_dir / WEBHOOK_KEY_FILE)
+                ),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
                 flower_port=env.int("FLOWER_PORT", cls.flower_port),
@@ -111,6 +120,16 @@ def plugins_from_env() -> tuple[str, ...]:
     env = Env(prefix="TORCHQUEUE_")
     names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
     return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
+
+
+def _read_secret(path: Path) -> str:
+    """Read a secret that is kept in a file of its own; empty where there is none."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise SettingsError(f"cannot read the secret in {path}: {error.strerror}") from error
 
 
 def _half_of_cores() -> int:
