@@ -29,6 +29,7 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhooks,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     backtests.blp,
     traffic.blp,
     promotions.blp,
+    webhooks.blp,
     status.blp,
     health.blp,
 )
