@@ -163,3 +163,19 @@ class WebhookUrlError(StoreError):
 
 class WebhookKeyError(StoreError):
     """Raised when the key that encrypts webhook secrets is missing, malformed, or another than they were made with."""
+
+
+class OutwardError(StoreError):
+    """Raised when a request to where somebody else pointed got no usable answer. The message may be shown to them."""
+
+
+class UrlRefusedError(OutwardError):
+    """Raised when a URL is none, or leads where nobody outside may send us; asking again changes nothing."""
+
+
+class HostUnavailableError(OutwardError):
+    """Raised when a host does not answer, or not in time; it may do so later."""
+
+
+class AnswerRefusedError(OutwardError):
+    """Raised when a host answers with too much, with too many redirects, or in an encoding that is not read."""

@@ -151,10 +151,6 @@ class WebhookCache:
         if webhook_id is not None:
             self._memo.get((caller.api_key_id, webhook_id))
 
-    def knows(self, caller: Principal, webhook_id: UUID | None) -> bool:
-        """Whether `check` would return at once."""
-        return webhook_id is None or self._memo.knows((caller.api_key_id, webhook_id))
-
     def _read(self, asked: tuple[int, UUID]) -> bool:
         api_key_id, webhook_id = asked
         with open_session(self._database) as session:
