@@ -1,4 +1,4 @@
-"""The statements of `store.delivery_ledger`. A group of rows travels as one JSON parameter, so each text is constant."""
+"""The statements of `store.delivery_ledger`. A group of rows is one JSON parameter, so each text is constant."""
 
 from store.prepared import PreparedStatement
 

@@ -68,7 +68,7 @@ class SecretBox:
         """
         try:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], owner.bytes).decode()
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise WebhookKeyError("its secret does not open: TORCHQUEUE_WEBHOOK_KEY is another than it was") from error
 
 

@@ -42,8 +42,8 @@ class Settings:
             the others.
         balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
-        webhook_key: 32 bytes as base64, with which the secrets of webhook endpoints are encrypted; empty: nobody may make
-            an endpoint.
+        webhook_key: 32 bytes as base64, with which the secrets of webhook endpoints are encrypted; empty: nobody may
+            make an endpoint.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
         flower_port: Port on which Flower listens.
@@ -106,9 +106,8 @@ class Settings:
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
-                webhook_key=env.str("WEBHOOK_KEY", "") or _read_secret(
-                    Path(env.str("WEBHOOK_KEY_FILE", "") or var_dir / WEBHOOK_KEY_FILE)
-                ),
+                webhook_key=env.str("WEBHOOK_KEY", "")
+                or _read_secret(Path(env.str("WEBHOOK_KEY_FILE", "") or var_dir / WEBHOOK_KEY_FILE)),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
                 flower_port=env.int("FLOWER_PORT", cls.flower_port),

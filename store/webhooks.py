@@ -94,9 +94,7 @@ def create_endpoint(
     return row, secret
 
 
-def get_endpoint(
-    session: Session, endpoint_id: UUID, *, api_key_id: int | None, lock: bool = False
-) -> WebhookEndpoint:
+def get_endpoint(session: Session, endpoint_id: UUID, *, api_key_id: int | None, lock: bool = False) -> WebhookEndpoint:
     """Return an endpoint.
 
     Args:

@@ -15,6 +15,7 @@ from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
 from tests.running import RunningStack, wait_until
+from tests.sinks import WEBHOOK_KEY
 
 SERVER_START_S = 20.0
 
@@ -41,7 +42,11 @@ def settings(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPat
     """Settings that point at the session's servers."""
     var_dir = tmp_path_factory.mktemp("var")
     return Settings(
-        database_url=postgres_url, redis_url=redis_url, object_url=f"file://{var_dir / 'objects'}", var_dir=var_dir
+        database_url=postgres_url,
+        redis_url=redis_url,
+        object_url=f"file://{var_dir / 'objects'}",
+        var_dir=var_dir,
+        webhook_key=WEBHOOK_KEY,
     )
 
 

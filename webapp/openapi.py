@@ -22,6 +22,7 @@ from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses
 from webapp.version import VERSION
+from webapp.webhook_documents import WEBHOOKS
 
 SPEC_PATH = "/openapi.json"
 
@@ -47,6 +48,7 @@ SPEC_OPTIONS: dict[str, Any] = {
     },
     "servers": [{"url": "/", "description": "This server."}],
     "security": [{KEY_SCHEME: []}],
+    "webhooks": WEBHOOKS,
 }
 
 #: Path parameters by name: each means the same in every path. A new one without a description fails at start.

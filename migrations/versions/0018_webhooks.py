@@ -178,9 +178,7 @@ def _create_endpoints() -> None:
             comment="Member of schemas.enums.WebhookState.",
         ),
         sa.Column("pause_reason", sa.Text(), nullable=True, comment="For people. NULL: it is enabled."),
-        sa.Column(
-            "secret", sa.LargeBinary(), nullable=False, comment="Signs; encrypted, see store.secret_box."
-        ),
+        sa.Column("secret", sa.LargeBinary(), nullable=False, comment="Signs; encrypted, see store.secret_box."),
         sa.Column(
             "previous_secret",
             sa.LargeBinary(),
@@ -215,18 +213,14 @@ def _create_deliveries() -> None:
         "webhook_deliveries",
         _id(),
         sa.Column("endpoint_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "event", sa.Text(), nullable=False, comment="Member of schemas.enums.WebhookEvent, or webhook.test."
-        ),
+        sa.Column("event", sa.Text(), nullable=False, comment="Member of schemas.enums.WebhookEvent, or webhook.test."),
         sa.Column(
             "subject_id",
             sa.Text(),
             nullable=False,
             comment="Of the prediction or training, or made for what has no id.",
         ),
-        sa.Column(
-            "payload", postgresql.JSONB(), nullable=False, comment="The body: ids and a status, no answers."
-        ),
+        sa.Column("payload", postgresql.JSONB(), nullable=False, comment="The body: ids and a status, no answers."),
         sa.Column(
             "state",
             sa.Text(),
@@ -251,9 +245,7 @@ def _create_deliveries() -> None:
         ),
         _time("next_attempt_at", nullable=False, server_default=sa.text("now()")),
         sa.Column("fence", sa.BigInteger(), nullable=True, comment="Token of the last claim; rises with every claim."),
-        sa.Column(
-            "worker_id", sa.BigInteger(), nullable=True, comment="The life of a pump that claimed it last."
-        ),
+        sa.Column("worker_id", sa.BigInteger(), nullable=True, comment="The life of a pump that claimed it last."),
         _time("attempt_deadline_at", comment="Past it a claim counts as hung."),
         _time("created_at", nullable=False, server_default=sa.func.now()),
         _time("finished_at"),
@@ -296,9 +288,7 @@ def _create_attempts() -> None:
         _time("started_at", nullable=False),
         sa.Column("duration_ms", sa.Double(), nullable=True, comment="NULL: it runs, or nobody lived to tell."),
         sa.Column("status_code", sa.SmallInteger(), nullable=True, comment="NULL: there was no answer."),
-        sa.Column(
-            "error", sa.Text(), nullable=True, comment="What went wrong, for people. NULL: it arrived, or runs."
-        ),
+        sa.Column("error", sa.Text(), nullable=True, comment="What went wrong, for people. NULL: it arrived, or runs."),
         sa.Column("response", sa.Text(), nullable=True, comment="How the answer's body begins."),
         sa.ForeignKeyConstraint(
             ["delivery_id"],
