@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 import structlog
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks import Webhook
 
 from store.delivery_ledger import DeliveryClaim, DeliveryOutcome
 from store.errors import OutwardError, WebhookKeyError

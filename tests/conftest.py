@@ -10,7 +10,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from stack.bootstrap import prepare_database
-from stack.embedded import EmbeddedServer, create_database_if_missing, prepare_postgres, prepare_valkey
+from stack.embedded import (
+    EmbeddedServer,
+    create_database_if_missing,
+    free_port,
+    prepare_postgres,
+    prepare_valkey,
+)
 from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
@@ -90,9 +96,16 @@ def valkey(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def receiver_port() -> int:
+    """A port on loopback that the stack may send to, although it is none of the public internet."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver_port: int) -> Iterator[RunningStack]:
     """A whole stack of real processes that all end-to-end tests share; it must be healthy after each of them."""
-    with RunningStack.start(tmp_path_factory.mktemp("stack") / "var") as running:
+    environment = {"TORCHQUEUE_OUTWARD_NETWORKS": "127.0.0.0/8", "TORCHQUEUE_OUTWARD_PORTS": str(receiver_port)}
+    with RunningStack.start(tmp_path_factory.mktemp("stack") / "var", environment=environment) as running:
         yield running
 
 

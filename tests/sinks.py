@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from typing import Any
 
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks import Webhook
 
 from store.addresses import OutwardRules
 

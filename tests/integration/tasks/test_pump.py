@@ -7,12 +7,14 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from schemas.enums import WorkerRole
 from store.database import create_database
 from store.delivery_ledger import BreakerRule
 from store.outward import OutwardClient
 from store.settings import Settings
+from store.webhooks import get_endpoint, rotate_secret
 from tasks.delivery_rules import PAUSES_S, Schedule
 from tasks.life import WorkerLife
 from tasks.pump import Pump
@@ -213,10 +215,6 @@ def test_the_breaker_leaves_an_endpoint_alone_that_fails_again_and_again(
 
 
 def test_a_rotation_refuses_no_delivery(hooks: Hooks, sink: Sink, pumping: RunPump, database: Engine) -> None:
-    from sqlalchemy.orm import Session  # noqa: PLC0415
-
-    from store.webhooks import get_endpoint, rotate_secret  # noqa: PLC0415
-
     endpoint = hooks.add(url=sink.when("/hook", answer(204)))
     old = hooks.secrets[endpoint]
     with Session(database) as session, session.begin():
