@@ -30,6 +30,7 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhooks,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -49,6 +50,7 @@ BLUEPRINTS = (
     dead_letters.blp,
     traffic.blp,
     promotions.blp,
+    webhooks.blp,
     status.blp,
     health.blp,
 )
