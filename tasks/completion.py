@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from store import ledger
 from store.database import HeldConnection
 from store.errors import ObjectsUnavailableError
+from store.failpoints import hit, hit_when_sent
 from store.ledger_rows import Finished, Outcome
 from store.replies import publish
 from tasks.finishing import Finishers
@@ -46,6 +47,7 @@ class Completion:
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         """Commit outcomes and tell who waits. While Postgres is away they wait here: the fence keeps a late one out."""
         finished = _until_back(lambda: self._commit(outcomes), len(outcomes))
+        hit("worker.after_commit")
         if len(finished) < len(outcomes):
             log.info("results_fenced", count=len(outcomes) - len(finished))
         publish(self._replies, finished)
@@ -62,6 +64,8 @@ class Completion:
 
     def _commit(self, outcomes: Sequence[Outcome]) -> list[Finished]:
         with self._connection.use() as connection:
+            hit("worker.before_commit")
+            hit_when_sent("worker.commit_sent")
             return ledger.complete(connection, outcomes)
 
 

@@ -20,6 +20,7 @@ from ml.engine import Engine
 from ml.engine import Outcome as Computed
 from ml.errors import DeviceLostError
 from schemas.enums import ErrorCode
+from store.failpoints import hit
 from store.ledger_rows import Claim, Outcome
 from store.objects import ObjectStore
 from store.replies import publish_idle
@@ -128,6 +129,7 @@ class Drainer:
         """Finish the running batch, give back the rest and claim no more."""
         self._stopping.set()
         self._intake.stop()
+        hit("worker.draining")
 
     def close(self) -> None:
         """End the threads and give the connections back. Nothing may drain any more."""
@@ -168,6 +170,7 @@ class Drainer:
 
     def _compute(self, batch: Batch) -> list[Outcome]:
         started = time.perf_counter()
+        hit("worker.on_device")
         computed = self._engine.compute(batch.key, batch.decoded)
         compute_ms = (time.perf_counter() - started) * MS
         self._compute_ms[batch.key] = compute_ms

@@ -16,6 +16,7 @@ from schemas.enums import ErrorCode
 from store import ledger
 from store.database import HeldConnection
 from store.errors import ObjectMissingError, ObjectsUnavailableError
+from store.failpoints import hit
 from store.ledger_rows import Claim, Outcome
 from store.models import ServedVersion
 from store.objects import ObjectStore
@@ -110,6 +111,7 @@ class Intake:
             loading = self._loader.loading()
             claims = self._claim([*loading, *self._loader.left_to_others], probe=probe)
             if claims:
+                hit("worker.after_claim")
                 batch = self._prepare_or_release(claims, taken_at)
                 if batch is not None:
                     return batch
@@ -186,6 +188,7 @@ class Intake:
 
     def _decode(self, version: ServedVersion, key: Key, claims: Sequence[Claim], taken_at: float) -> Batch:
         started = time.perf_counter()
+        hit("worker.fetching")
         payloads = self._fetch(claims)
         missing = [
             _failure(claim, ErrorCode.INPUT_MISSING, str(payload))
@@ -197,6 +200,7 @@ class Intake:
             gone = {outcome.claim.id for outcome in missing}
             claims = [claim for claim in claims if claim.id not in gone]
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
+        hit("worker.decoding")
         decoded = self._engine.decode(key, payloads)
         return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS, taken_at)
 

@@ -14,6 +14,7 @@ from store import ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
+from store.failpoints import hit
 from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger_rows import Requeued
@@ -62,7 +63,10 @@ class Maintenance:
         with self._database.begin() as connection:
             if not _try_lock(connection):
                 return
+            hit("reaper.before_update")
             requeued = ledger.reap(connection)
+            hit("reaper.before_commit")
+        hit("reaper.after_commit")
         self._tell(requeued)
 
     def release_dead_worker(self, host: str, pid: int) -> None:
@@ -77,6 +81,7 @@ class Maintenance:
         """Ring for rows that wait although their doorbell is long gone."""
         with self._database.begin() as connection:
             waiting = ledger.stranded(connection, older_than_s=older_than_s)
+        hit("sweeper.before_ring")
         for model, version, ids in waiting:
             message = RunPredictions(model=model, version=version, prediction_ids=ids)
             self._doorbell.ring(QueueName.INFERENCE, message)
@@ -85,6 +90,7 @@ class Maintenance:
         """Expire queued rows past their deadline and tell who waits."""
         with self._database.begin() as connection:
             expired = ledger.expire(connection)
+        hit("sweeper.after_expire")
         publish(self._replies, expired)
 
     def refresh_indexes(self) -> None:

@@ -19,6 +19,7 @@ from schemas.enums import ErrorCode
 from schemas.messages import PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
+from store.failpoints import hit, hit_when_sent
 from tasks.doorbell import Doorbell
 from webapp.backlog import Backlog
 from webapp.balancer import Balancer, Ring
@@ -117,10 +118,13 @@ class Dispatcher:
             return
         try:
             with self._connection.use() as connection:
+                hit("web.before_insert")
+                hit_when_sent("web.before_commit")
                 accepted = ledger.submit(connection, [ticket.submission for ticket in group])
         except SQLAlchemyError as error:
             self._refuse(group, error, self._commit)
             return
+        hit("web.after_commit")
         now = time.monotonic()
         for ticket in group:
             at = accepted.get(ticket.submission.id)
@@ -184,3 +188,4 @@ class Dispatcher:
         if not self._doorbell.ring(ring.queue, message):
             # The rows are found without us, by the worker's safety poll and the sweeper.
             self._balancer.unring(ring.queue)
+        hit("web.after_ring")
