@@ -145,6 +145,8 @@ class WorkerRole(StrEnum):
     INFERENCE = "inference"
     TRAINING = "training"
     MAINTENANCE = "maintenance"
+    FETCH = "fetch"
+    """Asks strangers' servers for the pictures that requests name, and does nothing else."""
 
 
 class ErrorCode(StrEnum):
@@ -156,6 +158,7 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
     MODEL_UNAVAILABLE = "model_unavailable"
     INPUT_MISSING = "input_missing"
+    FETCH_FAILED = "fetch_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     WORKER_CRASH = "worker_crash"
 
@@ -215,6 +218,16 @@ class TrainingErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_CRASH = "worker_crash"
     INTERNAL = "internal"
+
+
+class DecodePlace(StrEnum):
+    """Where the pictures that strangers send are decoded; the values of `TORCHQUEUE_DECODE`."""
+
+    SANDBOX = "sandbox"
+    """In processes of their own, which may die of a file."""
+
+    THREADS = "threads"
+    """In the process that computes."""
 
 
 class BalancerPolicy(StrEnum):

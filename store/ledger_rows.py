@@ -17,7 +17,7 @@ PRIORITY_DELAY_S = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.B
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A prediction to be made. Either `input` (JSON) or `input_sha256` (a stored file) is set."""
+    """A prediction to be made. One of `input` (JSON), `input_sha256` (a stored file) and `image_url` is set."""
 
     id: UUID
     api_key_id: int
@@ -37,6 +37,7 @@ class Submission:
     shadow_of: UUID | None = None
     assignment_probability: float | None = None
     backtest_id: int | None = None
+    image_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +191,7 @@ def submission_row(submission: Submission) -> dict[str, Any]:
         "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
         "assignment_probability": submission.assignment_probability,
         "backtest_id": submission.backtest_id,
+        "image_url": submission.image_url,
     }
 
 

@@ -13,6 +13,7 @@ MODULES = {
     WorkerRole.INFERENCE: "tasks.inference_worker",
     WorkerRole.TRAINING: "tasks.training_worker",
     WorkerRole.MAINTENANCE: "tasks.maintenance_worker",
+    WorkerRole.FETCH: "tasks.fetch_worker",
 }
 
 

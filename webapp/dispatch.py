@@ -16,7 +16,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schemas.enums import ErrorCode
-from schemas.messages import PredictionFinished, RunPredictions
+from schemas.messages import FetchInputs, PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
 from store.failpoints import hit, hit_when_sent
@@ -131,8 +131,16 @@ class Dispatcher:
             if at is None:
                 ticket.repeat()
                 continue
-            self._backlog.add(str(ticket.submission.id), (ticket.version.model, ticket.version.number), now)
+            if ticket.submission.image_url is None:
+                self._backlog.add(str(ticket.submission.id), (ticket.version.model, ticket.version.number), now)
             ticket.accept(at)
+        self._ring_fetcher([ticket for ticket in group if ticket.submission.image_url is not None])
+
+    def _ring_fetcher(self, group: Sequence[Ticket]) -> None:
+        """Have pictures fetched; the fetcher rings a worker when they are there. It also looks by itself."""
+        ids = [str(ticket.submission.id) for ticket in group if ticket.accepted_at is not None]
+        if ids:
+            self._doorbell.request_fetch(FetchInputs(prediction_ids=ids))
 
     def _record(self, group: Sequence[Ticket]) -> None:
         """Write what is answered already."""

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from schemas.enums import IndexAction
 from schemas.models import RECORD_EXAMPLE
+from store.addresses import URL_LENGTH
 from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
@@ -29,11 +30,22 @@ ACCEPT_TIMEOUT_S = 5.0
 
 PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The bytes of the file."}}
 
+URL_EXAMPLE = "https://shop.example/photos/42.jpg"
+
+IMAGE_URL: dict[str, Any] = {
+    "type": "string",
+    "format": "uri",
+    "maxLength": URL_LENGTH,
+    "description": "Where the picture is: `http` or `https`, on port 80 or 443 of the public internet. It is fetched "
+    "after the prediction was accepted, following three redirects at most; where that fails, the prediction fails with "
+    "the code `fetch_failed`.",
+}
+
 #: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
 CREATE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64, or numbers, or named values; whichever the model "
-    "takes, see its `input`.",
+    "description": "A picture as a form part, as bytes, as base64 or by its URL, or numbers, or named values; "
+    "whichever the model takes, see its `input`.",
     "content": {
         # The first is what a generator that knows but one takes: photos are what most clients send.
         "multipart/form-data": {
@@ -48,19 +60,22 @@ CREATE_BODY: dict[str, Any] = {
             "schema": {
                 "title": "PredictionInput",
                 "type": "object",
-                "required": ["input"],
                 "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
                 "properties": {
+                    "image_url": IMAGE_URL,
                     # Without a type: what it is depends on the model, and generators wrap each of several in a class.
                     "input": {
                         "description": "What the model takes: a list of numbers, an object of named values, or a "
                         "picture as base64."
-                    }
+                    },
                 },
             },
             "examples": {
                 "numbers": {"summary": "For a model that takes a vector.", "value": {"input": [0, 1]}},
                 "record": {"summary": "For a model that takes named values.", "value": {"input": RECORD_EXAMPLE}},
+                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
             },
         },
         "image/jpeg": PICTURE,
@@ -109,13 +124,16 @@ def prepare(
     if split is not None and split.arms:
         arm = choose(split, request_point(split, caller, query, headers))
         version, probability = arm.version, arm.probability
-    given = read_input(request, version, services.settings.max_pixels)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"], probability)
     ticket = Ticket(submission, version, wait_s=wait_s)
-    ticket.inline = services.inline is not None and services.inline.serves(version)
+    ticket.inline = given.url is None and services.inline is not None and services.inline.serves(version)
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
+    if given.url is not None:
+        # What is behind a URL may change, so nothing is remembered of it, and it is asked once, not for shadows too.
+        return Prepared(ticket, None)
     forgetful = version.settings.cache is None or query["no_cache"]
     return Prepared(ticket, None if forgetful else given.sha256, () if split is None else split.shadows)
 
@@ -192,7 +210,7 @@ def put_item(
     """
     wait_s = wait_seconds(headers["prefer"])
     version = resolve_index(services, model)
-    given = read_input(request, version, services.settings.max_pixels)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
     asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
     submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
     ticket = Ticket(replace(submission, index_action=IndexAction.PUT), version, wait_s=wait_s)
@@ -236,6 +254,7 @@ def _submission(
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
         assignment_probability=assignment_probability,
+        image_url=given.url,
     )
 
 

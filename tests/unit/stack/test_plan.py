@@ -59,7 +59,7 @@ def test_a_gpu_has_one_worker_whatever_was_measured_of_the_cpu() -> None:
 def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [service.name for service in _services(settings, monkeypatch, workers=2)]
 
-    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "beat", "flower"]
+    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "fetch", "beat", "flower"]
 
 
 def test_workers_of_predictions_and_trainings_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
