@@ -7,6 +7,7 @@ twice is stored once.
 
 import random
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -50,6 +51,9 @@ PAUSE_S = 0.5
 
 #: Without a doorbell it looks so often: a query of an index with few entries.
 POLL_S = 1.0
+
+#: What is under way at the end is waited for so long; the supervisor waits a little longer.
+DRAIN_S = 5.0
 
 #: Statuses of HTTP that may be others a moment later.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -116,11 +120,15 @@ class Fetcher:
         self._woken.set()
 
     def close(self) -> None:
-        """Finish what is under way and end the threads."""
+        """Finish what is under way, as far as it takes no longer than `DRAIN_S`, and end the threads."""
         self.stop()
         if self._pump.ident is not None:
             self._pump.join()
-        self._threads.shutdown()
+        until = time.monotonic() + DRAIN_S
+        for _ in range(AT_ONCE):
+            # What a slow host keeps is free for others as soon as our life is ended.
+            self._free.acquire(timeout=max(0.0, until - time.monotonic()))
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._claims.close()
         self._client.close()
 
