@@ -74,6 +74,7 @@ class Engine:
         compute_threads: Threads inside one operation on the CPU; set for the whole process.
         memory_mb: Memory in MiB for the weights of all models; by default a share of what the device has.
         decode_on_device: Whether a GPU decodes the JPEGs that it can.
+        sandboxed: Whether all other pictures are decoded in processes of their own; see ``ml.sandbox``.
     """
 
     def __init__(
@@ -84,11 +85,12 @@ class Engine:
         compute_threads: int = DEFAULT_COMPUTE_THREADS,
         memory_mb: int | None = None,
         decode_on_device: bool = True,
+        sandboxed: bool = False,
     ) -> None:
         self.device = torch_device(device)
         budget = default_budget_bytes(self.device) if memory_mb is None else memory_mb * MEBIBYTE
         self._models = Residency(self.device, budget)
-        self._decoders = DecodePool(self.device, decode_threads, on_device=decode_on_device)
+        self._decoders = DecodePool(self.device, decode_threads, on_device=decode_on_device, sandboxed=sandboxed)
         torch.set_num_threads(compute_threads)
 
     def close(self) -> None:
@@ -128,6 +130,7 @@ class Engine:
         # Before it is built, so that the device never holds more than its budget; weights are as large as their file.
         self._models.make_room(name, len(weights), evict=evict)
         started = time.monotonic()
+        self._decoders.prepare(spec.input)
         limit = min(spec.max_batch, choice.batch or spec.max_batch)
         predictor = apply_variant(build_predictor(spec, weights, self.device), choice.variant, limit=limit)
         resident = Resident(predictor, Ceilings(limit, ceilings or {}), measure_bytes(predictor))

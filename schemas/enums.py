@@ -146,6 +146,10 @@ class WorkerRole(StrEnum):
     TRAINING = "training"
     MAINTENANCE = "maintenance"
     DELIVERY = "delivery"
+    """Sends webhooks to where strangers ask, and does nothing else."""
+
+    FETCH = "fetch"
+    """Asks strangers' servers for the pictures that requests name, and does nothing else."""
 
 
 class WorkerState(StrEnum):
@@ -192,6 +196,7 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
     MODEL_UNAVAILABLE = "model_unavailable"
     INPUT_MISSING = "input_missing"
+    FETCH_FAILED = "fetch_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     WORKER_CRASH = "worker_crash"
 
@@ -251,6 +256,16 @@ class TrainingErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_CRASH = "worker_crash"
     INTERNAL = "internal"
+
+
+class DecodePlace(StrEnum):
+    """Where the pictures that strangers send are decoded; the values of `TORCHQUEUE_DECODE`."""
+
+    SANDBOX = "sandbox"
+    """In processes of their own, which may die of a file."""
+
+    THREADS = "threads"
+    """In the process that computes."""
 
 
 class BalancerPolicy(StrEnum):

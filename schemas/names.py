@@ -7,6 +7,7 @@ class TaskName(StrEnum):
     """Explicit Celery task names, so that a moved module never orphans a message."""
 
     RUN_PREDICTIONS = "run_predictions"
+    FETCH_INPUTS = "fetch_inputs"
     TRAIN_MODEL = "train_model"
     TEND_TRAININGS = "tend_trainings"
     RETRAIN_MODELS = "retrain_models"
@@ -33,6 +34,7 @@ class QueueName(StrEnum):
     INFERENCE = "inference"
     TRAINING = "training"
     MAINTENANCE = "maintenance"
+    FETCH = "fetch"
 
 
 #: Redis channel on which every web process hears the ids of finished predictions.

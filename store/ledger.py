@@ -266,8 +266,8 @@ def _requeued(found: Iterable[Row[Any]]) -> Requeued:
 
 
 def _are_plain(rows: Sequence[dict[str, Any]]) -> bool:
-    """Items and idempotency keys cost two more writes; the statement without them is the hot path."""
-    return all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
+    """Items, idempotency keys and pictures to fetch cost more writes; the statement without them is the hot path."""
+    return all(row["catalog"] is None and row["idempotency_key"] is None and row["image_url"] is None for row in rows)
 
 
 def _dump(rows: list[dict[str, Any]]) -> str:

@@ -20,7 +20,7 @@ MOST_LAG_S = 1800.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A prediction to be made. Either `input` (JSON) or `input_sha256` (a stored file) is set.
+    """A prediction to be made. One of `input` (JSON), `input_sha256` (a stored file) and `image_url` is set.
 
     `lag_s` puts it behind its time in the order of claims, so that tenants take turns.
     """
@@ -45,6 +45,7 @@ class Submission:
     assignment_probability: float | None = None
     backtest_id: int | None = None
     webhook_id: UUID | None = None
+    image_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,6 +203,7 @@ def submission_row(submission: Submission) -> dict[str, Any]:
         "assignment_probability": submission.assignment_probability,
         "backtest_id": submission.backtest_id,
         "webhook_id": None if submission.webhook_id is None else str(submission.webhook_id),
+        "image_url": submission.image_url,
     }
 
 

@@ -13,7 +13,7 @@ REQUEST_COLUMNS = """
     id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
     priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
     catalog text, external_id text, index_action text, deadline_ms bigint, idempotency_key text, request_sha256 text,
-    shadow_of uuid, assignment_probability double precision, backtest_id bigint, webhook_id uuid
+    shadow_of uuid, assignment_probability double precision, backtest_id bigint, webhook_id uuid, image_url text
 """
 ANSWER_COLUMNS = """
     status text, result jsonb, error_code text, error_detail text, attempt smallint, device text,
@@ -33,9 +33,9 @@ INSERT_QUEUED = """
         index_action, reply_channel, claim_order, run_after, deadline_at, shadow_of, assignment_probability,
         backtest_id, webhook_id, notify)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, 'queued', r.priority, r.input,
-        r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
-        now() + r.deadline_ms * interval '1 millisecond', r.shadow_of, r.assignment_probability, r.backtest_id,
-        r.webhook_id, {notify}
+        r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second',
+        {run_after}, now() + r.deadline_ms * interval '1 millisecond', r.shadow_of, r.assignment_probability,
+        r.backtest_id, r.webhook_id, {notify}
     FROM incoming r {joins}
     RETURNING id, created_at
 """
@@ -60,12 +60,22 @@ def _inserting(insert: str, columns: str) -> str:
     """The plain way in: no item, no idempotency key."""
     return f"""
     WITH incoming AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r({columns}))
-    {insert.format(item_id="NULL", joins="", notify=NOTIFY)}
+    {insert.format(item_id="NULL", run_after="now()", joins="", notify=NOTIFY)}
 """
 
 
-def _inserting_with_keys(insert: str, columns: str) -> str:
-    """The way in with items and idempotency keys.
+# Nobody claims such a row before its picture is there. A repeat of an earlier request fetches nothing again.
+FETCH_PICTURES = """,
+    pictures AS (
+        INSERT INTO fetches (prediction_id, url, host)
+        SELECT r.id, r.image_url, split_part(r.image_url, '/', 3) FROM incoming r
+        WHERE r.image_url IS NOT NULL
+            AND (r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)))"""
+RUN_AFTER_FETCH = "CASE WHEN r.image_url IS NULL THEN now() ELSE 'infinity' END"
+
+
+def _inserting_with_keys(insert: str, columns: str, also: str = "") -> str:
+    """The way in with items and idempotency keys, and with what else is written beside them.
 
     Items are written in one order by all processes, else two groups with the same items could deadlock. `DO UPDATE`
     rather than `DO NOTHING`, which would not return the id of a row that another group just made.
@@ -84,14 +94,14 @@ def _inserting_with_keys(insert: str, columns: str) -> str:
         SELECT api_key_id, idempotency_key, request_sha256, id FROM incoming
         WHERE idempotency_key IS NOT NULL ORDER BY 1, 2
         ON CONFLICT DO NOTHING
-        RETURNING prediction_id)
-    {insert.format(item_id="i.id", joins=joins, notify=NOTIFY)}
+        RETURNING prediction_id){also}
+    {insert.format(item_id="i.id", run_after=RUN_AFTER_FETCH, joins=joins, notify=NOTIFY)}
 """
 
 
 SUBMIT_PLAIN = PreparedStatement("submit_plain", _inserting(INSERT_QUEUED, REQUEST_COLUMNS))
 
-SUBMIT = PreparedStatement("submit", _inserting_with_keys(INSERT_QUEUED, REQUEST_COLUMNS))
+SUBMIT = PreparedStatement("submit", _inserting_with_keys(INSERT_QUEUED, REQUEST_COLUMNS, FETCH_PICTURES))
 
 ANSWERED_COLUMNS = f"{REQUEST_COLUMNS}, {ANSWER_COLUMNS}"
 

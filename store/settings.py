@@ -10,7 +10,7 @@ from typing import Self
 
 from environs import Env, EnvError, ValidationError, validate
 
-from schemas.enums import BalancerPolicy
+from schemas.enums import BalancerPolicy, DecodePlace
 from store.addresses import Network, OutwardRules
 from store.errors import SettingsError
 
@@ -44,6 +44,7 @@ class Settings:
         training_threads: Threads inside one operation of a training on a CPU; half of the cores, so that answering has
             the others.
         balancer: How the worker is chosen that is rung.
+        decode: Where pictures are decoded that no GPU decodes.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
         webhook_key: 32 bytes as base64, with which the secrets of webhook endpoints are encrypted; empty: nobody may
             make an endpoint.
@@ -72,6 +73,7 @@ class Settings:
     compute_threads: int = 1
     training_threads: int = 1
     balancer: BalancerPolicy = BalancerPolicy.LEARNED
+    decode: DecodePlace = DecodePlace.SANDBOX
     metrics_public: bool = False
     webhook_key: str = field(default="", repr=False)
     flower_auth: str = ""
@@ -116,6 +118,7 @@ class Settings:
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
+                decode=DecodePlace(env.str("DECODE", cls.decode, validate=_check_decode)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
                 webhook_key=env.str("WEBHOOK_KEY", "")
                 or _read_secret(Path(env.str("WEBHOOK_KEY_FILE", "") or var_dir / WEBHOOK_KEY_FILE)),
@@ -174,6 +177,11 @@ def _half_of_cores() -> int:
 def _check_balancer(name: str) -> None:
     if name not in list(BalancerPolicy):
         raise ValidationError(f"{name!r} is no balancer; use {', '.join(BalancerPolicy)}")
+
+
+def _check_decode(name: str) -> None:
+    if name not in list(DecodePlace):
+        raise ValidationError(f"{name!r} is no place to decode in; use {' or '.join(DecodePlace)}")
 
 
 def _check_level(name: str) -> None:

@@ -9,7 +9,7 @@ from celery import Celery
 from ml.devices import device_slug
 from ml.engine import Engine
 from ml.plugins import load_plugins
-from schemas.enums import BalancerPolicy, StopReason, WorkerRole
+from schemas.enums import BalancerPolicy, DecodePlace, StopReason, WorkerRole
 from schemas.names import QueueName, inference_queue
 from store.database import create_database
 from store.objects import ObjectStore
@@ -55,7 +55,12 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(device, compute_threads=settings.compute_threads, memory_mb=settings.device_memory_mb)
+        self.engine = Engine(
+            device,
+            compute_threads=settings.compute_threads,
+            memory_mb=settings.device_memory_mb,
+            sandboxed=settings.decode is DecodePlace.SANDBOX,
+        )
         self.pace = Pace(paced=settings.balancer == BalancerPolicy.LEARNED)
         self.loader = ModelLoader(self.engine, claims, objects, self.pace.book)
         self.idle_tuning = IdleTuning(self.loader)

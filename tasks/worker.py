@@ -19,6 +19,7 @@ MODULES = {
     WorkerRole.TRAINING: "tasks.training_worker",
     WorkerRole.MAINTENANCE: "tasks.maintenance_worker",
     WorkerRole.DELIVERY: "tasks.delivery_worker",
+    WorkerRole.FETCH: "tasks.fetch_worker",
 }
 
 

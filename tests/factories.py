@@ -58,6 +58,7 @@ CLEAN_ROWS = (
     "DELETE FROM feedback",
     "DELETE FROM indexed_items",
     "DELETE FROM backtests",
+    "DELETE FROM fetches",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",

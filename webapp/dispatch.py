@@ -17,7 +17,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schemas.enums import ErrorCode
-from schemas.messages import PredictionFinished, RunPredictions
+from schemas.messages import FetchInputs, PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
 from store.failpoints import hit, hit_when_sent
@@ -152,12 +152,24 @@ class Dispatcher:
             if at is None:
                 ticket.repeat()
                 continue
-            place = place_of(ticket)
-            if self._queue is not None:
-                self._queue.enter(place, DELAYS_S[place.rank] + ticket.submission.lag_s)
-            version = (ticket.version.model, ticket.version.number)
-            self._backlog.add(str(ticket.submission.id), version, now, place)
+            if ticket.submission.image_url is None:
+                self._await_turn(ticket, now)
             ticket.accept(at)
+        self._ring_fetcher([ticket for ticket in group if ticket.submission.image_url is not None])
+
+    def _await_turn(self, ticket: Ticket, now: float) -> None:
+        """Count a ticket among those that wait for a worker, and have one rung."""
+        place = place_of(ticket)
+        if self._queue is not None:
+            self._queue.enter(place, DELAYS_S[place.rank] + ticket.submission.lag_s)
+        version = (ticket.version.model, ticket.version.number)
+        self._backlog.add(str(ticket.submission.id), version, now, place)
+
+    def _ring_fetcher(self, group: Sequence[Ticket]) -> None:
+        """Have pictures fetched; the fetcher rings a worker when they are there. It also looks by itself."""
+        ids = [str(ticket.submission.id) for ticket in group if ticket.accepted_at is not None]
+        if ids:
+            self._doorbell.request_fetch(FetchInputs(prediction_ids=ids))
 
     def _record(self, group: Sequence[Ticket]) -> None:
         """Write what is answered already."""

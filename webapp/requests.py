@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from schemas.enums import IndexAction
 from schemas.models import RECORD_EXAMPLE
+from store.addresses import URL_LENGTH
 from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
@@ -30,11 +31,22 @@ ACCEPT_TIMEOUT_S = 5.0
 
 PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The bytes of the file."}}
 
+URL_EXAMPLE = "https://shop.example/photos/42.jpg"
+
+IMAGE_URL: dict[str, Any] = {
+    "type": "string",
+    "format": "uri",
+    "maxLength": URL_LENGTH,
+    "description": "Where the picture is: `http` or `https`, on port 80 or 443 of the public internet. It is fetched "
+    "after the prediction was accepted, following three redirects at most; where that fails, the prediction fails with "
+    "the code `fetch_failed`.",
+}
+
 #: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
 CREATE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64, or numbers, or named values; whichever the model "
-    "takes, see its `input`.",
+    "description": "A picture as a form part, as bytes, as base64 or by its URL, or numbers, or named values; "
+    "whichever the model takes, see its `input`.",
     "content": {
         # The first is what a generator that knows but one takes: photos are what most clients send.
         "multipart/form-data": {
@@ -49,19 +61,22 @@ CREATE_BODY: dict[str, Any] = {
             "schema": {
                 "title": "PredictionInput",
                 "type": "object",
-                "required": ["input"],
                 "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
                 "properties": {
+                    "image_url": IMAGE_URL,
                     # Without a type: what it is depends on the model, and generators wrap each of several in a class.
                     "input": {
                         "description": "What the model takes: a list of numbers, an object of named values, or a "
                         "picture as base64."
-                    }
+                    },
                 },
             },
             "examples": {
                 "numbers": {"summary": "For a model that takes a vector.", "value": {"input": [0, 1]}},
                 "record": {"summary": "For a model that takes named values.", "value": {"input": RECORD_EXAMPLE}},
+                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
             },
         },
         "image/jpeg": PICTURE,
@@ -121,9 +136,11 @@ def prepare(
     if split is not None and split.arms:
         arm = choose(split, request_point(split, caller, query, headers))
         version, probability = arm.version, arm.probability
-    given = read_input(request, version, services.settings.max_pixels)
-    remembered = None if version.settings.cache is None or query["no_cache"] else given.sha256
-    inline = services.inline is not None and services.inline.serves(version)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
+    # What is behind a URL may change, so nothing is remembered of it, and it is asked once, not for shadows too.
+    forgetful = version.settings.cache is None or query["no_cache"] or given.url is not None
+    remembered = None if forgetful else given.sha256
+    inline = given.url is None and services.inline is not None and services.inline.serves(version)
     known = remembered is not None and services.cache.may_answer(version, caller.api_key_id, remembered)
     if not (admitted or inline or known):
         _admit(services, caller, version, query)
@@ -133,7 +150,7 @@ def prepare(
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
-    return Prepared(ticket, remembered, () if split is None else split.shadows)
+    return Prepared(ticket, remembered, () if split is None or given.url is not None else split.shadows)
 
 
 def admit_early(services: Services, caller: Principal, *, model: str, query: dict[str, Any]) -> bool:
@@ -228,7 +245,7 @@ def put_item(
     wait_s = wait_seconds(headers["prefer"])
     version = resolve_index(services, model)
     _admit(services, caller, version, query)
-    given = read_input(request, version, services.settings.max_pixels)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
     asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
     submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
     ticket = Ticket(replace(submission, index_action=IndexAction.PUT), version, wait_s=wait_s)
@@ -281,6 +298,7 @@ def _submission(
         assignment_probability=assignment_probability,
         # Photos for an index are put without one: their own requests tell.
         webhook_id=query.get("webhook"),
+        image_url=given.url,
     )
 
 

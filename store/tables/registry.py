@@ -9,6 +9,7 @@ from store.tables.decision import Decision
 from store.tables.drift import DriftAlarm, DriftMonitor
 from store.tables.embedding import Embedding
 from store.tables.feedback import Feedback, FeedbackRevision
+from store.tables.fetch import Fetch
 from store.tables.finished import FinishedSecond, FinishedSummary
 from store.tables.forgotten_object import ForgottenObject
 from store.tables.gate_verdict import GateVerdict
@@ -42,6 +43,7 @@ __all__ = [
     "Embedding",
     "Feedback",
     "FeedbackRevision",
+    "Fetch",
     "FinishedSecond",
     "FinishedSummary",
     "ForgottenObject",

@@ -79,7 +79,7 @@ def test_after_valkey_is_back_doorbells_ring_again(stack: RunningStack) -> None:
     wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
 
 
-@pytest.mark.parametrize("name", ["web", "beat", "maintenance", "training", "flower", "valkey"])
+@pytest.mark.parametrize("name", ["web", "beat", "maintenance", "training", "fetch", "flower", "valkey"])
 def test_a_process_that_dies_is_started_again(stack: RunningStack, name: str) -> None:
     killed = stack.kill(name)
     stack.wait_for(name, other_than=killed)

@@ -40,7 +40,7 @@ from webapp.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import PICTURE, put_item
+from webapp.requests import IMAGE_URL, PICTURE, URL_EXAMPLE, put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.
@@ -51,7 +51,7 @@ PHOTO = {"type": "string", "format": "binary", "description": "The bytes as they
 #: As for a prediction, but only pictures; generators make a class of each title, so these are its own.
 PUT_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64.",
+    "description": "A picture as a form part, as bytes, as base64 or by its URL.",
     "content": {
         "multipart/form-data": {
             "schema": {
@@ -65,11 +65,18 @@ PUT_BODY: dict[str, Any] = {
             "schema": {
                 "title": "IndexedItemInput",
                 "type": "object",
-                "required": ["input"],
                 "additionalProperties": False,
-                "properties": {"input": {"type": "string", "description": "The picture as base64."}},
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": {
+                    "input": {"type": "string", "description": "The picture as base64."},
+                    "image_url": IMAGE_URL,
+                },
             },
-            "example": {"input": "iVBORw0KGgo…"},
+            "examples": {
+                "base64": {"summary": "The picture itself.", "value": {"input": "iVBORw0KGgo…"}},
+                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
+            },
         },
         **{name: {"schema": PICTURE["schema"]} for name in ("image/jpeg", "image/png", "image/webp")},
     },

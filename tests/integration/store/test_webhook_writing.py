@@ -108,9 +108,7 @@ def test_an_expiry_is_told(rows: Rows, hooks: Hooks) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"idempotency_key": "order-7"}, {"catalog": "shop", "external_id": "42"}])
-def test_an_answer_that_is_stored_with_its_request_is_told(
-    rows: Rows, hooks: Hooks, changes: dict[str, str]
-) -> None:
+def test_an_answer_that_is_stored_with_its_request_is_told(rows: Rows, hooks: Hooks, changes: dict[str, str]) -> None:
     hooks.add(*EVERY_END)
     asked = submission(rows.version, api_key_id=hooks.api_key_id, **changes)
 

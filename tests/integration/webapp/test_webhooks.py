@@ -231,9 +231,7 @@ def test_another_keys_endpoint_is_not_there(api_for: ApiFor, webhook: str, metho
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/redeliver")])
-def test_another_keys_delivery_is_not_there(
-    api_for: ApiFor, owner: Api, webhook: str, method: str, path: str
-) -> None:
+def test_another_keys_delivery_is_not_there(api_for: ApiFor, owner: Api, webhook: str, method: str, path: str) -> None:
     delivery = owner.post(f"{webhook}/test").headers["Location"]
 
     found = api_for(Scope.PREDICT, Scope.READ).call(method, delivery + path)
@@ -254,9 +252,7 @@ def test_another_keys_delivery_is_not_there(
         ({"url": "https://a\0b.example.com/"}, "url", "invalid-request"),
     ],
 )
-def test_what_makes_no_endpoint_is_refused_by_name(
-    owner: Api, body: dict[str, object], field: str, kind: str
-) -> None:
+def test_what_makes_no_endpoint_is_refused_by_name(owner: Api, body: dict[str, object], field: str, kind: str) -> None:
     refused = owner.post("/v1/webhooks", json=body)
 
     assert (refused.status_code, refused.get_json()["field"], refused.get_json()["type"]) == (422, field, kind)
