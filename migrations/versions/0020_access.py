@@ -64,6 +64,7 @@ TENANT_TABLES = {
     "idempotency_keys": OWN,
     "indexed_items": OWN,
     "similarity_indexes": OWN,
+    "embeddings": "index_id IN (SELECT id FROM similarity_indexes)",
     "backtests": OWN,
     "backtest_items": "backtest_id IN (SELECT id FROM backtests)",
     "training_examples": "prediction_id IN (SELECT prediction_id FROM feedback)",

@@ -62,9 +62,7 @@ def fill(connection: Connection) -> None:
 def contents(connection: Connection) -> dict[str, list[Row]]:
     """Read every table whole, as JSON, in an order that does not depend on where the rows lie."""
     return {
-        table: sorted(
-            connection.execute(text(f"SELECT to_jsonb(t) FROM {table} t")).scalars(), key=lambda row: json.dumps(row)
-        )
+        table: sorted(connection.execute(text(f"SELECT to_jsonb(t) FROM {table} t")).scalars(), key=json.dumps)
         for table in _columns(connection)
     }
 

@@ -1,5 +1,6 @@
 """Each migration on data: what was in the tables is in them after going up, and after going down again."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,7 +48,7 @@ def steps(postgres_url: str) -> Iterator[Steps]:
         engine = create_database(url, application="tests")
         found = _walk(engine)
         engine.dispose()
-    yield found
+    return found
 
 
 @pytest.mark.parametrize("revision", REVISIONS[1:])
@@ -72,7 +73,7 @@ def test_from_a_full_database_there_is_a_way_down_to_nothing(steps: Steps) -> No
 def _walk(database: Engine) -> Steps:
     steps = Steps()
     _move(database, "upgrade", REVISIONS[0])
-    for before, revision in zip(REVISIONS, REVISIONS[1:], strict=False):
+    for before, revision in itertools.pairwise(REVISIONS):
         with database.begin() as connection:
             fill(connection)
         full = _read(database)
