@@ -12,6 +12,9 @@ from store.database import open_session
 
 COLUMNS = ("when", "action", "actor", "key", "subject", "from", "request", "before", "after")
 
+#: What fits on a screen; the rest is in the JSON.
+SHOWN = 6
+
 
 @click.command()
 @var_option
@@ -39,4 +42,4 @@ def audit(var_dir: Path, action: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json([dict(zip(COLUMNS, row, strict=True)) for row in rows])
         return
-    print_table(COLUMNS, rows)
+    print_table(COLUMNS[:SHOWN], [row[:SHOWN] for row in rows])

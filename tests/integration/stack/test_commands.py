@@ -365,7 +365,12 @@ def test_a_key_is_shown_with_its_limits_and_without_its_secret(torchqueue: Torch
 
 @pytest.mark.parametrize(
     "words",
-    [("update", "ID"), ("update", "ID", "--burst=0"), ("update", "ID", "--burst=few"), ("rotate", "ID", "--grace=soon")],
+    [
+        ("update", "ID"),
+        ("update", "ID", "--burst=0"),
+        ("update", "ID", "--burst=few"),
+        ("rotate", "ID", "--grace=soon"),
+    ],
 )
 def test_a_change_that_says_nothing_or_nonsense_is_refused(torchqueue: Torchqueue, words: tuple[str, ...]) -> None:
     assert torchqueue("keys", *words).exit_code == 2
@@ -390,6 +395,9 @@ def test_what_commands_do_is_in_the_audit_log(torchqueue: Torchqueue) -> None:
 
 
 def test_the_audit_log_is_shown_to_people(torchqueue: Torchqueue) -> None:
-    torchqueue("keys", "create", "shop")
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
 
-    assert "create_key" in torchqueue("audit", "--action=create_key").output
+    shown = torchqueue("audit", "--action=create_key", "--limit=1", env={"COLUMNS": "200"}).output
+
+    assert "command line" in shown
+    assert f"keys/{created['id']}" in shown

@@ -18,7 +18,9 @@ def test_an_action_is_kept_with_what_it_was_and_what_it_became(session: Session)
     assert (entry.before, entry.after) == ({"burst": None}, {"burst": 3})
 
 
-@pytest.mark.parametrize("statement", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", "TRUNCATE audit_log"]
+)
 def test_the_log_is_never_changed(session: Session, statement: str) -> None:
     record_action(session, AuditAction.CREATE_KEY, "keys/a", COMMAND)
 

@@ -236,13 +236,13 @@ def test_a_cancelled_prediction_is_in_the_audit_log(api: Api, no_worker: None) -
 
 
 def test_settings_of_a_model_are_in_the_audit_log_as_they_were_and_as_they_are(api: Api) -> None:
-    api.call("PUT", "/v1/models/xor", json={"max_batch": 7})
+    api.call("PUT", "/v1/models/xor", json={"placement": "inline"})
     api.call("PUT", "/v1/models/xor", json={})
 
     *_, changed, back = actions(api, "models/xor")
 
     assert changed["after"] == back["before"] != changed["before"]
-    assert changed["after"]["max_batch"] == 7
+    assert changed["after"]["placement"] == "inline"
 
 
 def test_what_is_refused_is_not_in_the_audit_log(api: Api) -> None:
