@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import random
 import shutil
 import socket
@@ -52,27 +51,33 @@ class Arena:
         clients: Ask all the time.
         rng: Of this run.
         environment: With which further processes of ours reach the servers.
+        releases: Whether deaths are told at once, as the supervisor does; False leaves them to leases.
         folder: For whatever a fault needs.
     """
 
     def __init__(
-        self, stack: RunningStack, postgres: Server, valkey: Server, folder: Path, *, seed: int, patience_s: float
+        self,
+        stack: RunningStack,
+        postgres: Server,
+        valkey: Server,
+        folder: Path,
+        *,
+        environment: Mapping[str, str],
+        seed: int,
+        pause_s: float,
     ) -> None:
         self.stack, self.postgres, self.valkey, self.folder = stack, postgres, valkey, folder
         self.rng = random.Random(seed)
         self.log_dir = folder / "log"
-        self.environment = {
-            **stack.settings,
-            "TORCHQUEUE_VAR": str(folder),
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        }
+        self.environment = {**stack.settings, "TORCHQUEUE_VAR": str(folder), **environment}
+        self.releases = True
         self._releaser = create_database(postgres.url, application="suite", pool_size=2)
         self._maintenance = Maintenance(
             self._releaser, connect_redis(valkey.url), Doorbell(valkey.url), timedelta(days=90)
         )
-        self.family = Family(self.environment, self.log_dir, self._release)
+        self.family = Family(self.environment, self.log_dir, self.release)
         self.history = History()
-        self.clients = Clients(self.history, [stack.url], stack.admin_key, pause_s=patience_s, seed=seed)
+        self.clients = Clients(self.history, [stack.url], stack.admin_key, pause_s=pause_s, seed=seed)
         self.doorbell = Doorbell(valkey.url)
         self.broker = redis.Redis.from_url(valkey.url, socket_timeout=5, socket_connect_timeout=2)
         self._heard = RungIds(valkey.url)
@@ -129,8 +134,10 @@ class Arena:
         self.family.close()
         self._releaser.dispose()
 
-    def _release(self, pid: int) -> None:
+    def release(self, pid: int) -> None:
         """What the supervisor does when a process of its own has died."""
+        if not self.releases:
+            return
         with suppress(SQLAlchemyError, redis.RedisError):
             self._maintenance.release_dead_worker(socket.gethostname(), pid)
 
@@ -206,7 +213,7 @@ def running_arena(
                 environment={**addresses, **environment},
             )
         )
-        arena = Arena(running, postgres, valkey, folder, seed=seed, patience_s=pause_s)
+        arena = Arena(running, postgres, valkey, folder, environment=environment, seed=seed, pause_s=pause_s)
         stack.callback(arena.close)
         yield arena
 

@@ -37,6 +37,7 @@ class Request:
         maybes: How often no answer came.
         statuses: All status codes.
         label: What an answer with a result said.
+        took_ms: Until the answer, where it was the first try and had a result.
     """
 
     number: int
@@ -46,7 +47,7 @@ class Request:
     maybes: int = 0
     statuses: list[int] = field(default_factory=list)
     label: str | None = None
-    asked_at: float = field(default_factory=time.time)
+    took_ms: float | None = None
 
     @property
     def expected(self) -> str:
@@ -65,6 +66,7 @@ class History:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._answered: list[Request] = []
         self.requests: list[Request] = []
         self.refusals: list[str] = []
 
@@ -83,11 +85,18 @@ class History:
             refusals, self.refusals = self.refusals, []
         return requests, refusals
 
+    def peek_answered(self) -> list[Request]:
+        """Return those that were answered with a result at the first try, since the last call; all stay to be judged."""
+        with self._lock:
+            answered, self._answered = self._answered, []
+        return answered
+
     def ask(self, client: httpx.Client, request: Request, prefer: str) -> bool:
         """Ask once and note what came. Returns whether an id was named."""
         headers = {"Prefer": prefer}
         if request.key is not None:
             headers["Idempotency-Key"] = request.key
+        began = time.monotonic()
         try:
             response = client.post("/v1/models/xor/predictions", json=request.body, headers=headers)
             request.statuses.append(response.status_code)
@@ -101,6 +110,10 @@ class History:
         request.ids.append(told["id"])
         if told.get("result") is not None:
             request.label = told["result"]["label"]
+            if len(request.statuses) == 1 and not request.maybes:
+                request.took_ms = (time.monotonic() - began) * 1000
+                with self._lock:
+                    self._answered.append(request)
         return True
 
 
@@ -122,7 +135,7 @@ class Clients:
         self._history = history
         self.urls = list(urls)
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._count, self._pause_s, self._seed = count, pause_s, seed
+        self._count, self.pause_s, self._seed = count, pause_s, seed
         self._stopping = threading.Event()
 
     @contextmanager
@@ -151,7 +164,7 @@ class Clients:
                 named = self._history.ask(rng.choice(clients), request, prefer)
                 if not named and request.key is not None:
                     self._insist(clients[0], request, prefer)
-                time.sleep(self._pause_s)
+                time.sleep(self.pause_s)
         finally:
             for client in clients:
                 client.close()

@@ -3,10 +3,14 @@
 import base64
 import json
 import random
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -19,12 +23,16 @@ from store.settings import Settings
 from tasks.app import create_celery
 from tests.broker import PREFIX
 from tests.faults.arena import Arena
-from tests.faults.family import Relative, web_server
+from tests.faults.family import Family, Relative, web_server
 from tests.faults.history import Clients
+from tests.faults.wire import POSTGRES_SOCKET, Cut, Wire
 from tests.running import wait_until
 
 #: A worker that was born must be ready, be rung and die within this.
 DEATH_TIMEOUT_S = 60.0
+
+#: Where Debian puts it; rows that need it are not run where it is missing.
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 #: Three leases, as a process that hangs and comes back.
 ZOMBIE_S = 24.0
@@ -176,10 +184,7 @@ def freeze_workers_at(arena: Arena, state: str, count: int) -> Done:
     done = Done()
     while count > done.faults:
         victims = [arena.family.worker(f"{state}:stop") for _ in range(min(6, count - done.faults))]
-        until = time.monotonic() + DEATH_TIMEOUT_S
-        while time.monotonic() < until and not all(_is_stopped(victim) for victim in victims):
-            arena.ring([victim for victim in victims if not _is_stopped(victim)])
-            time.sleep(0.02)
+        _ring_until_stopped(arena, victims)
         stopped = [victim for victim in victims if _is_stopped(victim)]
         time.sleep(ZOMBIE_S)
         for victim in stopped:
@@ -189,6 +194,24 @@ def freeze_workers_at(arena: Arena, state: str, count: int) -> Done:
         # They write what they held, find it fenced, and begin a new life.
         time.sleep(1.0)
         arena.family.bury(victims)
+    return done
+
+
+def wake_zombies_at(arena: Arena, state: str, count: int) -> Done:
+    """Stop workers at a named state until others hold what they held, and let them go on at that very moment."""
+    done = Done()
+    while count > done.faults:
+        victim, other = arena.family.worker(f"{state}:stop"), arena.family.worker("worker.on_device:sleep:4")
+        _ring_until_stopped(arena, [victim])
+        _end_lease(arena, victim)
+        until = time.monotonic() + 3.0
+        while time.monotonic() < until and not _is_held_by_another(arena, victim):
+            arena.ring([other])
+            time.sleep(0.005)
+        victim.signal(signal.SIGCONT)
+        done.faults += 1
+        done.recoveries.append(arena.probe())
+        arena.family.bury([victim, other])
     return done
 
 
@@ -267,6 +290,64 @@ def command_valkey(arena: Arena, state: str, count: int) -> Done:
     return done
 
 
+def cut_wire(arena: Arena, state: str, count: int) -> Done:
+    """Cut a worker off from Valkey or Postgres while it works, for a while: `valkey drop 2`."""
+    server, how, seconds = state.split()
+    folder = Path(tempfile.mkdtemp(prefix="wire-"))
+    # Whatever user the processes run as must get in.
+    folder.chmod(0o755)
+    wire, variables = _wire_to(arena, server, folder)
+    done = Done()
+    worker = arena.family.worker("", **variables)
+    try:
+        _await_ready(arena, [worker])
+        for _ in range(count):
+            until = time.monotonic() + arena.rng.uniform(0.1, 0.4)
+            while time.monotonic() < until:
+                arena.ring([worker])
+                time.sleep(0.01)
+            wire.cut(Cut(how))
+            time.sleep(float(seconds))
+            wire.cut(Cut.WHOLE)
+            healed = time.monotonic()
+            arena.probe()
+            _await_valid(arena, worker)
+            done.faults += 1
+            done.recoveries.append(time.monotonic() - healed)
+    finally:
+        arena.family.bury([worker])
+        wire.close()
+        shutil.rmtree(folder)
+    return done
+
+
+def skew_clock(arena: Arena, state: str, count: int) -> Done:
+    """Let workers and beats live in another time: `+1h`."""
+    environment = {
+        **arena.environment,
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": state,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    family = Family(environment, arena.log_dir, arena.release)
+    done = Done()
+    try:
+        while done.faults < count:
+            worker, beat, reaper = family.worker(), family.beat(), family.maintenance()
+            _await_ready(arena, [worker])
+            until = time.monotonic() + 3.0
+            while time.monotonic() < until:
+                arena.ring([worker])
+                time.sleep(0.02)
+            worker.signal(signal.SIGKILL)
+            done.faults += 1
+            done.recoveries.append(arena.probe())
+            family.bury([worker, beat, reaper])
+    finally:
+        family.close()
+    return done
+
+
 def send_doorbells(arena: Arena, state: str, count: int) -> Done:
     """Ring wrongly: each message three times and in another order, or late, forged, or garbage."""
     done = Done()
@@ -317,6 +398,32 @@ def _messages(rng: random.Random, state: str) -> list[bytes]:
     return [json.dumps(message).encode()] * 3
 
 
+def _wire_to(arena: Arena, server: str, folder: Path) -> tuple[Wire, dict[str, str]]:
+    """Lay a wire to a server; returns it and the variable that makes a process use it."""
+    if server == "valkey":
+        address = urlsplit(arena.valkey.url)
+        assert address.port is not None
+        wire = Wire(("127.0.0.1", address.port))
+        return wire, {"TORCHQUEUE_REDIS_URL": arena.valkey.url.replace(f":{address.port}/", f":{wire.port}/")}
+    sockets = arena.postgres.url.rpartition("host=")[2]
+    wire = Wire(f"{sockets}/{POSTGRES_SOCKET}", folder / POSTGRES_SOCKET)
+    return wire, {"TORCHQUEUE_DATABASE_URL": arena.postgres.url.replace(sockets, str(folder))}
+
+
+def _await_valid(arena: Arena, worker: Relative) -> None:
+    """Wait until a worker holds a lease again."""
+
+    def holds() -> bool:
+        with arena.database.connect() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT FROM workers WHERE name = %(name)s AND stopped_at IS NULL AND lease_expires_at > now()",
+                {"name": worker.node},
+            )
+            return found.first() is not None
+
+    wait_until(holds, DEATH_TIMEOUT_S)
+
+
 def _inference_queues(arena: Arena) -> list[str]:
     workers = arena.stack.client.get("/v1/workers").json()["data"]
     own = [f"{QueueName.INFERENCE}-{worker['name']}" for worker in workers if worker["role"] == "inference"]
@@ -333,6 +440,35 @@ def _await_ready(arena: Arena, victims: Sequence[Relative]) -> None:
         return names <= set(found) or all(victim.died.is_set() for victim in victims)
 
     wait_until(registered, DEATH_TIMEOUT_S)
+
+
+def _ring_until_stopped(arena: Arena, victims: Sequence[Relative]) -> None:
+    """Ring workers until each has stopped itself, or the time is up."""
+    until = time.monotonic() + DEATH_TIMEOUT_S
+    while time.monotonic() < until and not all(_is_stopped(victim) for victim in victims):
+        arena.ring([victim for victim in victims if not _is_stopped(victim)])
+        time.sleep(0.02)
+
+
+def _end_lease(arena: Arena, victim: Relative) -> None:
+    """Let the lease of a worker be over, as eight seconds of silence would."""
+    with arena.database.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE workers SET lease_expires_at = now() - interval '1 ms' WHERE pid = %(pid)s AND stopped_at IS NULL",
+            {"pid": victim.pid},
+        )
+
+
+def _is_held_by_another(arena: Arena, victim: Relative) -> bool:
+    """Whether a row that a worker held is being computed by another now."""
+    with arena.database.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT FROM predictions p JOIN workers w ON w.id = p.worker_id WHERE p.status = 'processing'"
+            " AND w.pid <> %(pid)s AND p.id IN (SELECT m.id FROM witness.moves m JOIN workers o ON o.id = m.worker_id"
+            " WHERE o.pid = %(pid)s)",
+            {"pid": victim.pid},
+        )
+        return found.first() is not None
 
 
 def _killed(dead: Sequence[Relative]) -> list[Relative]:

@@ -69,7 +69,7 @@ MAINTENANCE_STATES = (
 BEAT_STATES = ("beat.before_send", "beat.after_send")
 
 
-def _rows() -> Iterator[Row]:
+def _basic_rows() -> Iterator[Row]:
     for state in WORKER_STATES:
         yield Row("SIGKILL", state, injectors.kill_worker_at, 5, 40, 250)
     yield Row("SIGKILL", "worker.draining", injectors.kill_draining_worker, 4, 20, 150)
@@ -82,6 +82,8 @@ def _rows() -> Iterator[Row]:
         yield Row("SIGKILL", state, injectors.kill_beat_at, 2, 10, 40)
     yield Row("SIGSTOP 24 s, then SIGCONT", "worker.on_device", injectors.freeze_workers_at, 3, 24, 150, group=6)
     yield Row("SIGSTOP 24 s, then SIGCONT", "worker.before_commit", injectors.freeze_workers_at, 3, 24, 150, group=6)
+    woken = "SIGSTOP, SIGCONT once others hold it"
+    yield Row(woken, "worker.before_commit", injectors.wake_zombies_at, 2, 20, 150, group=5)
     yield Row("SIGSTOP", "valkey:5", injectors.freeze, 1, 10, 50, group=5)
     yield Row("SIGSTOP", "postgres:3", injectors.freeze, 1, 10, 50, group=5)
     yield Row("SIGSTOP", "web:3", injectors.freeze, 1, 10, 50, group=5)
@@ -98,9 +100,30 @@ def _rows() -> Iterator[Row]:
     yield Row("three beats", "beat", injectors.add_beats, 1, 10, 50, group=5)
 
 
-MATRIX = tuple(_rows())
+def _wire_rows() -> Iterator[Row]:
+    for server in ("valkey", "postgres"):
+        for how in ("drop", "reject", "one-way", "delay", "half-open"):
+            yield Row(f"wire cut to {server}:", f"{server} {how} 2", injectors.cut_wire, 0, 2, 14, group=7)
+            yield Row(f"wire cut to {server}:", f"{server} {how} 20", injectors.cut_wire, 0, 2, 10, group=5)
+    yield Row("wire cut to valkey:", "valkey drop 3", injectors.cut_wire, 1, 0, 0)
+    yield Row("wire cut to postgres:", "postgres drop 3", injectors.cut_wire, 1, 0, 0)
+
+
+def _clock_rows() -> Iterator[Row]:
+    for skew in ("+5m", "-5m", "+1h", "-1h"):
+        yield Row("clock of worker, reaper and beat", skew, injectors.skew_clock, 0, 4, 22, group=11)
+
 
 #: What the plan names and this suite cannot do, with the reason; printed with every table.
 NOT_RUN = {
     "CUDA out of memory, device-side assert, hang of a GPU": "needs a GPU",
-}
+    "loss of 30 % of the packets, cuts of 120 s, cuts between web and servers": "the wire is a proxy before one worker",
+    "full disk of Postgres and of the object store": "needs file systems of its own",
+    "memory limits of the kernel": "what it sends is SIGKILL, which is run",
+    "poison among 32 pictures": "tests/integration/tasks/test_drainer.py halves batches; no real process is killed",
+    "kills of trainings": "python -m benchmarks.training_kills",
+    "webhooks (I6)": "judged where the branch that delivers them is in",
+    "p99 of untouched tenants (I13)": "means nothing where two cores run the stack, its load and its faults",
+} | ({} if injectors.FAKETIME else {"wrong clocks": "libfaketime is not installed"})
+
+MATRIX = (*_basic_rows(), *_wire_rows(), *(_clock_rows() if injectors.FAKETIME else ()))

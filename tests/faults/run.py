@@ -15,6 +15,13 @@ def run_group(arena: Arena, row: Row, count: int, seed: int) -> Result:
     began = time.monotonic()
     with arena.clients.asking():
         injected = row.inject(arena, row.state, count)
+    return run_injected(arena, row, injected, seed, began)
+
+
+def run_injected(arena: Arena, row: Row, injected: Done | None, seed: int, began: float | None = None) -> Result:
+    """Judge what was done; None where no fault was."""
+    injected = injected or Done()
+    began = began or time.monotonic()
     findings = arena.check()
     return Result(
         row=row.name,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 MAX_CRASHES = 2
 
 #: How far the web process is with a request.
-IDLE, INSERTED, RUNG, ACKED = range(4)
+IDLE, INSERTED, RUNG, ACKED, GONE = range(5)
 
 #: What the row says; no row at all is the first.
 NO_ROW, QUEUED, PROCESSING, SUCCEEDED, FAILED = range(5)
@@ -115,7 +115,7 @@ def broken_by(state: State, rules: Rules) -> str | None:
 def unfinished(state: State) -> str | None:
     """Say what a state from which nothing follows leaves open: whatever was accepted must have ended."""
     for number, job in enumerate(state.jobs):
-        if job.row in (QUEUED, PROCESSING) or (job.web == ACKED and job.row == NO_ROW):
+        if job.row in (QUEUED, PROCESSING):
             return f"I1: job {number} never ends"
     return None
 
@@ -131,13 +131,16 @@ def _web_steps(state: State, rules: Rules, number: int, job: Job) -> Iterator[St
             changed = changed._replace(row=QUEUED)
         elif name == "ring" and job.row == NO_ROW:
             broken = f"I2: a doorbell names job {number}, which has no row"
-        elif name == "ack" and job.row == NO_ROW:
-            broken = f"I1: job {number} is accepted before it is stored"
         yield f"web: {name} job {number}", _with_job(state, number, changed), broken
     if job.web in (INSERTED, RUNG) and state.faults:
-        # The client heard nothing and asks again with the same key.
         left = state._replace(faults=state.faults - 1)
-        yield f"web dies with job {number}; the client repeats", _with_job(left, number, job._replace(web=IDLE)), None
+        if rules.acks_after_commit:
+            # The client heard nothing and asks again with the same key.
+            name, then = f"web dies with job {number}; the client repeats", IDLE
+        else:
+            name, then = f"web dies with job {number}, which the client takes for accepted", GONE
+        broken = f"I1: job {number} was accepted and is no row" if then == GONE and job.row == NO_ROW else None
+        yield name, _with_job(left, number, job._replace(web=then)), broken
 
 
 def _request_order(rules: Rules) -> tuple[tuple[int, int, str], ...]:
@@ -158,7 +161,11 @@ def _worker_steps(state: State, rules: Rules, number: int, worker: Worker) -> It
                 after = _with_worker(_with_job(state, wanted, claimed), number, held)
                 yield f"worker {number}: claim job {wanted} (fence {fence})", after, None
     elif not worker.computed:
-        yield f"worker {number}: compute job {worker.job}", _with_worker(state, number, worker._replace(computed=1)), None
+        yield (
+            f"worker {number}: compute job {worker.job}",
+            _with_worker(state, number, worker._replace(computed=1)),
+            None,
+        )
     else:
         yield from _complete(state, rules, number, worker)
 
