@@ -10,7 +10,11 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
+<<<<<<< HEAD
 .PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean
+=======
+.PHONY: help up down test check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
+>>>>>>> access
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -58,6 +62,9 @@ spec-check: $(DEV) node_modules ## Check the OpenAPI document and its snapshot
 	$(BIN)/python -m webapp.spec --check
 	$(BIN)/openapi-spec-validator docs/openapi.json
 	npm run --silent lint-spec
+
+audit: $(DEV) node_modules ## Look the pinned packages up among known vulnerabilities
+	$(BIN)/python deploy/audit.py
 
 node_modules: package.json package-lock.json
 	npm ci --silent

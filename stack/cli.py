@@ -19,6 +19,7 @@ COMMANDS = {
     "items": ("stack.commands.items:items", "Manage the items of your catalogs and of similarity indexes."),
     "feedback": ("stack.commands.feedback:feedback", "Send the right answers to many predictions."),
     "keys": ("stack.commands.keys:keys", "Manage API keys."),
+    "audit": ("stack.commands.audit:audit", "Show who did what, newest first."),
     "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),
     "migrate": ("stack.commands.process:migrate", "Bring the database to this version."),
     "web": ("stack.commands.process:web", "Serve the API."),

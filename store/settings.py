@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,9 @@ from schemas.enums import BalancerPolicy
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
+
+#: How the names of variables end that hold a secret, or may; those of our own servers' addresses do too.
+SECRET_ENDINGS = ("_AUTH", "PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_KEYS", "_SECRETS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,18 @@ def plugins_from_env() -> tuple[str, ...]:
     env = Env(prefix="TORCHQUEUE_")
     names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
     return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that reads what strangers send.
+
+    Without any password, and without the addresses of our servers, which hold theirs.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.endswith(SECRET_ENDINGS) and not (name.startswith("TORCHQUEUE_") and name.endswith("_URL"))
+    }
 
 
 def _half_of_cores() -> int:

@@ -22,6 +22,7 @@ from webapp.views import (
     health,
     indexed_items,
     items,
+    keys,
     masks,
     models,
     predictions,
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     backtests.blp,
     traffic.blp,
     promotions.blp,
+    keys.blp,
     status.blp,
     health.blp,
 )

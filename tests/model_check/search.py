@@ -9,7 +9,6 @@ from typing import Any
 
 from tests.model_check.protocol import Rules, State, broken_by, first_state, steps, unfinished
 
-
 #: By the key of a state, the state before it and the step between them.
 Came = dict[tuple[Any, ...], tuple[State, str] | None]
 

@@ -11,7 +11,7 @@ import numpy as np
 from tests.soak.sampling import ProcessSample, Sample
 
 mpl.use("agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen before.
+from matplotlib import pyplot as plt
 
 #: The first part of each life is left out: caches fill.
 WARM_UP_SHARE = 0.25
