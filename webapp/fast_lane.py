@@ -35,7 +35,7 @@ from webapp.answering import answer, finished_body
 from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
 from webapp.errors import describe, note
-from webapp.headers import REQUEST_ID_HEADER, SECURITY_HEADERS
+from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
 from webapp.requests import Prepared, admit_early, prepare, run, run_in_loop
@@ -64,6 +64,8 @@ RESPONSE_HEADERS = [
 ]
 
 REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+
+CLOSING_HEADERS = [*RESPONSE_HEADERS, (CLOSING[0].lower().encode(), CLOSING[1].encode())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class FastLane:
         note(error, answer)
         named = {REQUEST_ID_HEADER: uuid7().hex}
         headers = {"Content-Type": PROBLEM_TYPE, **answer.headers, **SECURITY_HEADERS, **named}
+        if self.services.draining.is_on():
+            headers |= [CLOSING]
         await send_response(send, answer.status, encode_headers(headers.items()), orjson.dumps(answer.document))
         REQUESTS.labels(ENDPOINT, answer.status).observe(time.perf_counter() - started)
 
@@ -186,7 +190,8 @@ class FastLane:
         if not callable(respond):
             # The request is found in the logs by the prediction's own id: nothing more need be made up.
             named = (REQUEST_ID, str(respond["id"]).encode())
-            await send_response(send, 200, [*RESPONSE_HEADERS, named], orjson.dumps(respond))
+            headers = CLOSING_HEADERS if self.services.draining.is_on() else RESPONSE_HEADERS
+            await send_response(send, 200, [*headers, named], orjson.dumps(respond))
             self._succeeded.observe(time.perf_counter() - started)
             return
         response = await self._in_thread(self._in_flask, environ, started, respond)

@@ -13,6 +13,7 @@ from sqlalchemy import Engine as Database
 from store.drift import read_gauges
 from store.stats import queue_depths
 from webapp.pressure import ESTIMATED_WAIT
+from webapp.trust_metrics import DeadLetterCollector, PostgresCollector, WorkerCollector
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -102,4 +103,7 @@ def render_metrics(database: Database) -> bytes:
         registry.register(ESTIMATED_WAIT)
     registry.register(QueueCollector(database))
     registry.register(DriftCollector(database))
+    registry.register(WorkerCollector(database))
+    registry.register(DeadLetterCollector(database))
+    registry.register(PostgresCollector(database))
     return generate_latest(registry)

@@ -254,6 +254,11 @@ PREDICTION_STATE = Problem(
     error=store.PredictionStateError,
     detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is succeeded already",
 )
+NOT_DEAD = Problem(
+    name="NotDead",
+    error=store.PredictionStateError,
+    detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is succeeded: it is no dead letter",
+)
 IDEMPOTENCY_KEY_REUSED = Problem(
     name="IdempotencyKeyReused",
     error=store.IdempotencyConflictError,
@@ -286,6 +291,12 @@ INVALID_PAGE = Problem(
     name="InvalidPage",
     error=UnprocessableEntity,
     detail="limit: Must be greater than or equal to 1 and less than or equal to 500.",
+    field="limit",
+)
+INVALID_REDRIVE = Problem(
+    name="InvalidRedrive",
+    error=UnprocessableEntity,
+    detail="limit: Must be greater than or equal to 1 and less than or equal to 1000.",
     field="limit",
 )
 INVALID_INPUT = Problem(

@@ -14,8 +14,8 @@ from flask import current_app
 from sqlalchemy import Engine as Database
 from sqlalchemy.orm import Session
 
-from schemas.messages import TrainModel
-from schemas.names import reply_channel
+from schemas.messages import RunPredictions, TrainModel
+from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
 from store.keys import Principal, public_id_of, verify_key
 from store.models import ServedVersion, resolve
@@ -28,6 +28,7 @@ from tasks.doorbell import Doorbell
 from webapp.admission import Admission
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
+from webapp.draining import Draining
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.limits import KeyMeters
@@ -86,8 +87,9 @@ class Services:
         )
         self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
-        self._training_bell = Doorbell(settings.redis_url)
-        self._training_lock = threading.Lock()
+        self._bell = Doorbell(settings.redis_url)
+        self._bell_lock = threading.Lock()
+        self.draining = Draining.from_env()
         self.keys = KeyCache(self.database)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
@@ -113,8 +115,13 @@ class Services:
 
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
-        with self._training_lock:
-            self._training_bell.request_training(message)
+        with self._bell_lock:
+            self._bell.request_training(message)
+
+    def ring_predictions(self, message: RunPredictions) -> None:
+        """Tell any worker that rows wait that no ticket stands for; who does not hear it is told again by beat."""
+        with self._bell_lock:
+            self._bell.ring(QueueName.INFERENCE, message)
 
     def start(self) -> Self:
         """Start the threads of this process."""
@@ -124,6 +131,7 @@ class Services:
         self.listener.start()
         self.dispatcher.start()
         self.shadows.start()
+        self.draining.start(self.listener.cut_waits)
         return self
 
 

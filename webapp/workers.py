@@ -12,7 +12,7 @@ from schemas.enums import WorkerRole
 from store.database import open_session
 from store.rates import load_rates
 from store.tables.worker import Worker
-from store.workers import live_workers
+from store.workers import serving_workers
 from webapp.balancer import Balancer, WorkerView
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class WorkerDirectory:
     def _refresh(self) -> None:
         try:
             with open_session(self._database) as session:
-                workers = [worker for worker in live_workers(session) if worker.role == WorkerRole.INFERENCE]
+                workers = serving_workers(session, WorkerRole.INFERENCE)
         except SQLAlchemyError as error:
             # The last list stays; ringing a dead worker costs a message and nothing else.
             log.warning("workers_unread", error=str(error))
