@@ -112,6 +112,10 @@ class QueueFullError(RefusedError):
     """Raised when as many predictions wait as there is room for."""
 
 
+class DatabaseAwayError(RefusedError):
+    """Raised when Postgres is known to be away: nobody asks it to find out."""
+
+
 class NoWorkerError(RefusedError):
     """Raised when no worker lives that could ever answer."""
 
@@ -175,6 +179,7 @@ KINDS: dict[type[Exception], Kind] = {
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
     ),
     DatabaseUnavailableError: UNAVAILABLE,
+    DatabaseAwayError: UNAVAILABLE,
     RateLimitedError: Kind(429, "rate-limited", "Too Many Requests"),
     TooManyRequestsError: Kind(429, "too-many-requests", "Too Many Requests"),
     KeyQueueFullError: Kind(429, "key-queue-full", "Too Many Requests"),
