@@ -173,6 +173,41 @@ class WorkerRole(StrEnum):
     MAINTENANCE = "maintenance"
 
 
+class WorkerState(StrEnum):
+    """What a live worker is willing to do."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    """It was told to stop, finishes what it holds and takes no more."""
+
+    QUARANTINED = "quarantined"
+    """Its device failed again and again: it holds its place, so that somebody sees it, and takes nothing."""
+
+
+class StopReason(StrEnum):
+    """Why a worker's life ended, as `workers.stop_reason` keeps it."""
+
+    DRAINED = "drained"
+    DIED = "died"
+    """The supervisor saw the process end."""
+
+    LEASE_EXPIRED = "lease_expired"
+    SELF_FENCED = "self_fenced"
+    """It could not renew in time and began a new life; what it held was given back first."""
+
+    DEVICE_LOST = "device_lost"
+    """The device cannot be used from the process any more."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    """The process had no memory left for its own work."""
+
+    HUNG = "hung"
+    """The device did not come back from a batch."""
+
+    STUCK = "stuck"
+    """Rows waited beside an idle loop."""
+
+
 class ErrorCode(StrEnum):
     """Why a prediction failed, as its `error.code` says."""
 

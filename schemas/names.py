@@ -20,6 +20,7 @@ class TaskName(StrEnum):
     KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
     CHECK_DRIFT = "check_drift"
+    CHECK_POSTGRES = "check_postgres"
     REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"

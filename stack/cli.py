@@ -18,6 +18,7 @@ COMMANDS = {
     "models": ("stack.commands.models:models", "Manage models and their versions."),
     "items": ("stack.commands.items:items", "Manage the items of your catalogs and of similarity indexes."),
     "feedback": ("stack.commands.feedback:feedback", "Send the right answers to many predictions."),
+    "dead": ("stack.commands.dead:dead", "See what workers failed at, and ask it again."),
     "keys": ("stack.commands.keys:keys", "Manage API keys."),
     "audit": ("stack.commands.audit:audit", "Show who did what, newest first."),
     "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),

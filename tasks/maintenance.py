@@ -14,10 +14,12 @@ from store import ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
+from store.failpoints import hit
 from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger_rows import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
+from store.postgres_health import read_health
 from store.replies import publish
 from store.stats import summarize_finished
 from tasks.backtesting import advance_backtests
@@ -62,7 +64,10 @@ class Maintenance:
         with self._database.begin() as connection:
             if not _try_lock(connection):
                 return
+            hit("reaper.before_update")
             requeued = ledger.reap(connection)
+            hit("reaper.before_commit")
+        hit("reaper.after_commit")
         self._tell(requeued)
 
     def release_dead_worker(self, host: str, pid: int) -> None:
@@ -77,6 +82,7 @@ class Maintenance:
         """Ring for rows that wait although their doorbell is long gone."""
         with self._database.begin() as connection:
             waiting = ledger.stranded(connection, older_than_s=older_than_s)
+        hit("sweeper.before_ring")
         for model, version, ids in waiting:
             message = RunPredictions(model=model, version=version, prediction_ids=ids)
             self._doorbell.ring(QueueName.INFERENCE, message)
@@ -85,6 +91,7 @@ class Maintenance:
         """Expire queued rows past their deadline and tell who waits."""
         with self._database.begin() as connection:
             expired = ledger.expire(connection)
+        hit("sweeper.after_expire")
         publish(self._replies, expired)
 
     def refresh_indexes(self) -> None:
@@ -129,6 +136,17 @@ class Maintenance:
             feedback = drop_expired_feedback(connection)
         log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
+    def check_postgres(self) -> None:
+        """Say in the log what keeps Postgres from tidying up; the same is in the metrics."""
+        with self._database.connect() as connection:
+            health = read_health(connection)
+        if health.old_snapshot:
+            log.warning(
+                "postgres_old_snapshot", seconds=round(health.oldest_snapshot_s), transactions=health.oldest_xmin_age
+            )
+        for table in health.bloated:
+            log.warning("postgres_dead_rows", table=table.name, dead=table.dead, live=table.live)
+
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""
         with self._database.begin() as connection:
@@ -146,6 +164,7 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
+    app.task(name=TaskName.CHECK_POSTGRES, shared=False)(maintenance.check_postgres)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)

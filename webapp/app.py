@@ -17,6 +17,7 @@ from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
 from webapp.views import (
     backtests,
+    dead_letters,
     drift,
     feedback,
     health,
@@ -46,6 +47,7 @@ BLUEPRINTS = (
     drift.blp,
     trainings.blp,
     backtests.blp,
+    dead_letters.blp,
     traffic.blp,
     promotions.blp,
     keys.blp,
@@ -81,7 +83,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     register_docs(app)
     register_metrics(app)
     app.before_request(_refuse_nul)
-    register_headers(app)
+    register_headers(app, None if services is None else services.draining)
     register_error_handlers(app)
     return app
 

@@ -20,15 +20,24 @@ SCOPE_ATTRIBUTE = "required_scope"
 
 
 def require(scope: Scope) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a view run only for keys that include this scope; `principal()` then tells who calls."""
+    """Let a view run only for keys that include this scope and within their limits, and while Postgres answers.
+
+    `principal()` then tells who calls.
+    """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             key = read_key(request.headers.get("Authorization", ""))
-            caller = authenticate(services().keys, key, scope)
+            ours = services()
+            ours.watch.check()
+            caller = authenticate(ours.keys, key, scope)
+            ours.meters.enter(caller)
             g.principal = caller
-            return view(*args, **kwargs)
+            try:
+                return view(*args, **kwargs)
+            finally:
+                ours.meters.leave(caller)
 
         setattr(guarded, SCOPE_ATTRIBUTE, scope)
         return guarded

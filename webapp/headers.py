@@ -4,6 +4,8 @@ import structlog
 from flask import Flask, Response, g, request
 from uuid_utils import uuid7
 
+from webapp.draining import Draining
+
 REQUEST_ID_HEADER = "X-Request-Id"
 
 SECURITY_HEADERS = {
@@ -18,6 +20,9 @@ SECURITY_HEADERS = {
 }
 
 
+#: Of the answers of a process that is about to end: the client's next request goes to another.
+CLOSING = ("Connection", "close")
+
 #: Where a request came by TLS: from then on a browser asks no other way, and nobody between can ask it to.
 TRANSPORT_HEADER = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
@@ -28,7 +33,7 @@ def request_id() -> str:
     return found
 
 
-def register_headers(app: Flask) -> None:
+def register_headers(app: Flask, draining: Draining | None) -> None:
     """Name every request, and add the headers after every view."""
 
     @app.before_request
@@ -46,6 +51,8 @@ def register_headers(app: Flask) -> None:
         # Whoever lies about it harms nobody: browsers believe the header by TLS only.
         if request.is_secure or request.headers.get("X-Forwarded-Proto") == "https":
             response.headers.setdefault(*TRANSPORT_HEADER)
+        if draining is not None and draining.is_on():
+            response.headers.set(*CLOSING)
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 HEALTHY_POLL_S = 1.0
 UNHEALTHY_POLL_S = 0.1
 
-Finish = Callable[[PredictionFinished], None]
+Finish = Callable[[PredictionFinished | None], None]
 
 
 class ReplyListener:
@@ -80,7 +80,10 @@ class ReplyListener:
         self._pubsub.close()
 
     def expect(self, prediction_id: UUID, finish: Finish) -> None:
-        """Call `finish` once when the prediction is terminal. Register before it can be."""
+        """Call `finish` when the prediction is terminal, or with None when this process ends before.
+
+        Register before it can be terminal.
+        """
         with self._lock:
             self._waiting.setdefault(str(prediction_id), []).append(finish)
 
@@ -90,6 +93,13 @@ class ReplyListener:
             remaining = [other for other in self._waiting.pop(str(prediction_id), []) if other != finish]
             if remaining:
                 self._waiting[str(prediction_id)] = remaining
+
+    def cut_waits(self) -> None:
+        """Let all who wait answer with what is known now: this process ends."""
+        with self._lock:
+            waiting = [finish for finishes in list(self._waiting.values()) for finish in finishes]
+        for finish in waiting:
+            finish(None)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():

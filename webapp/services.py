@@ -14,8 +14,8 @@ from flask import current_app
 from sqlalchemy import Engine as Database
 from sqlalchemy.orm import Session
 
-from schemas.messages import TrainModel
-from schemas.names import reply_channel
+from schemas.messages import RunPredictions, TrainModel
+from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
 from store.keys import Principal, public_id_of, verify_key
 from store.models import ServedVersion, resolve
@@ -25,13 +25,18 @@ from store.settings import Settings
 from store.tenancy import create_tenant_database, open_tenant_session
 from store.traffic import Split, read_split
 from tasks.doorbell import Doorbell
+from webapp.admission import Admission
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
+from webapp.draining import Draining
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
+from webapp.limits import KeyMeters
 from webapp.memo import Memo
+from webapp.pressure import Pressure
 from webapp.replies import ReplyListener
 from webapp.shadows import Shadows
+from webapp.watch import DatabaseWatch
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -45,7 +50,7 @@ INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
-BACKGROUND_CONNECTIONS = 4
+BACKGROUND_CONNECTIONS = 6
 
 EXTENSION = "torchqueue"
 
@@ -73,11 +78,18 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.inline = InlinePlace(load_runner(settings)) if settings.inline else None
-        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
+        self.watch = DatabaseWatch(self.background)
+        self.pressure = Pressure(self.background, lambda: self.directory.views, processes=settings.web_processes)
+        self.admission = Admission(settings, self.pressure, self.directory)
+        self.meters = KeyMeters(settings.web_processes)
+        self.dispatcher = Dispatcher(
+            self.background, Doorbell(settings.redis_url), balancer, self.inline, self.pressure
+        )
         self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
-        self._training_bell = Doorbell(settings.redis_url)
-        self._training_lock = threading.Lock()
+        self._bell = Doorbell(settings.redis_url)
+        self._bell_lock = threading.Lock()
+        self.draining = Draining.from_env()
         self.keys = KeyCache(self.database)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
@@ -103,15 +115,23 @@ class Services:
 
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
-        with self._training_lock:
-            self._training_bell.request_training(message)
+        with self._bell_lock:
+            self._bell.request_training(message)
+
+    def ring_predictions(self, message: RunPredictions) -> None:
+        """Tell any worker that rows wait that no ticket stands for; who does not hear it is told again by beat."""
+        with self._bell_lock:
+            self._bell.ring(QueueName.INFERENCE, message)
 
     def start(self) -> Self:
         """Start the threads of this process."""
+        self.watch.start()
         self.directory.start()
+        self.pressure.start()
         self.listener.start()
         self.dispatcher.start()
         self.shadows.start()
+        self.draining.start(self.listener.cut_waits)
         return self
 
 

@@ -19,6 +19,8 @@ from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
+from store.tables.reaper_run import ReaperRun
+from store.tables.redrive import Redrive
 from store.tables.similarity_index import SimilarityIndex
 from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
 from store.tables.training import Training, TrainingExample, TrainingSchedule
@@ -50,6 +52,8 @@ __all__ = [
     "ModelVersion",
     "Prediction",
     "ProcessLayout",
+    "ReaperRun",
+    "Redrive",
     "RetiredSecret",
     "SimilarityIndex",
     "Traffic",

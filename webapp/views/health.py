@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from schemas import status as schemas
 from schemas.enums import Scope, WorkerRole
 from store.database import open_session
-from store.workers import live_workers
+from store.workers import serving_workers
 from webapp.auth import authenticate, read_key
 from webapp.blueprint import Blueprint
 from webapp.errors import ForbiddenAddressError, NotReadyError
@@ -66,8 +66,11 @@ class ReadyViews(MethodView):
     def get(self) -> dict[str, Any]:
         """Tell whether requests would be accepted.
 
-        Needs Postgres. Without Valkey requests are answered slower; without a worker they wait.
+        Needs Postgres. Without Valkey requests are answered slower; without a worker they wait. A process that was told
+        to stop says so here first, and goes on answering for a while.
         """
+        if services().draining.is_on():
+            raise NotReadyError("this process is about to end; it answers until then, but send new requests elsewhere")
         return {"status": "ready", "checks": {"postgres": "ok", "valkey": _valkey(), "workers": _workers()}}
 
 
@@ -111,9 +114,11 @@ def _check_metrics_caller() -> None:
 
 
 def _workers() -> int:
+    if services().watch.is_open():
+        raise NotReadyError("the database does not answer")
     try:
         with open_session(services().database) as session:
-            return sum(worker.role == WorkerRole.INFERENCE for worker in live_workers(session))
+            return len(serving_workers(session, WorkerRole.INFERENCE))
     except SQLAlchemyError as error:
         raise NotReadyError("the database does not answer") from error
 

@@ -34,6 +34,7 @@ from webapp.problems import (
     MALFORMED_BODY,
     NO_INDEX,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     TOO_LARGE,
     UNKNOWN_INDEXED_ITEM,
     UNKNOWN_MODEL,
@@ -137,6 +138,7 @@ class IndexedItemViews(MethodView):
         INVALID_INPUT,
         INVALID_ITEM_NAME,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,

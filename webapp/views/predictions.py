@@ -28,6 +28,7 @@ from webapp.problems import (
     INVALID_PAGE,
     MALFORMED_BODY,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     PREDICTION_STATE,
     TOO_LARGE,
     UNKNOWN_MODEL,
@@ -59,6 +60,7 @@ class PredictionCreateViews(MethodView):
         INVALID_OPTION,
         INVALID_INPUT,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,

@@ -270,7 +270,7 @@ class Replacement:
 @pytest.mark.parametrize(
     ("words", "becomes"),
     [
-        (["web", "--port=80"], ["granian", "--interface=asginl", "--port=80", "webapp.app:serve"]),
+        (["web", "--port=80"], ["webapp.server", "--port=80", "--processes=1", "--grace=5"]),
         (["worker", "training", "--device=cpu:1"], ["tasks.worker", "training", "--device=cpu:1"]),
         (["beat"], ["tasks.beat"]),
         (["flower"], ["tasks.flower"]),
