@@ -90,6 +90,7 @@ beat_schedule = {
     "check-postgres": {"task": TaskName.CHECK_POSTGRES, "schedule": 60.0, "options": {"expires": 60}},
     "maintain-partitions": {"task": TaskName.MAINTAIN_PARTITIONS, "schedule": 3600.0},
     "purge-idempotency-keys": {"task": TaskName.PURGE_IDEMPOTENCY_KEYS, "schedule": 3600.0},
+    "purge-deliveries": {"task": TaskName.PURGE_DELIVERIES, "schedule": 3600.0},
 }
 
 # The default store is a file in the working folder; beat's schedule is constant, so nothing needs to survive.

@@ -171,6 +171,7 @@ class WorkerRole(StrEnum):
     INFERENCE = "inference"
     TRAINING = "training"
     MAINTENANCE = "maintenance"
+    DELIVERY = "delivery"
 
 
 class WorkerState(StrEnum):
@@ -317,3 +318,54 @@ class BacktestStatus(StrEnum):
     def is_terminal(self) -> bool:
         """Whether the status never changes again."""
         return self is not BacktestStatus.RUNNING
+
+
+class WebhookEvent(StrEnum):
+    """What a webhook endpoint may subscribe to."""
+
+    PREDICTION_SUCCEEDED = "prediction.succeeded"
+    PREDICTION_FAILED = "prediction.failed"
+    PREDICTION_CANCELED = "prediction.canceled"
+    PREDICTION_EXPIRED = "prediction.expired"
+    TRAINING_SUCCEEDED = "training.succeeded"
+    TRAINING_FAILED = "training.failed"
+    TRAINING_CANCELED = "training.canceled"
+    VERSION_PROMOTED = "version.promoted"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it tells of what one key asked for; the others tell of models, which all keys share."""
+        return self.startswith("prediction.")
+
+
+#: The event of a delivery that was asked for to try an endpoint; nobody subscribes to it.
+TEST_EVENT = "webhook.test"
+
+
+class WebhookState(StrEnum):
+    """Whether a webhook endpoint is sent to."""
+
+    ENABLED = "enabled"
+
+    PAUSED = "paused"
+    """What happens is still written down, and sent once it is resumed."""
+
+
+class DeliveryState(StrEnum):
+    """Where a webhook delivery is on its way."""
+
+    PENDING = "pending"
+    """It waits for its next attempt."""
+
+    SENDING = "sending"
+
+    DELIVERED = "delivered"
+    """The endpoint answered with a status of 200 to 299."""
+
+    DEAD = "dead"
+    """Every attempt failed; it is sent again only when somebody asks."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more is sent unless somebody asks."""
+        return self in {DeliveryState.DELIVERED, DeliveryState.DEAD}

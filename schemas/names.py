@@ -24,6 +24,7 @@ class TaskName(StrEnum):
     REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
+    PURGE_DELIVERIES = "purge_deliveries"
 
 
 class QueueName(StrEnum):

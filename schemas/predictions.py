@@ -230,6 +230,12 @@ class PredictionQueryArgsSchema(Schema):
     no_cache = fields.Boolean(
         load_default=False, metadata={"description": "`true` computes anew, even where the model remembers answers."}
     )
+    webhook = fields.UUID(
+        load_default=None,
+        metadata={
+            "description": "One of your webhook endpoints, which is told of the end, whatever else it is told of."
+        },
+    )
 
 
 class WaitHeadersSchema(Schema):

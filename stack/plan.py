@@ -89,6 +89,7 @@ def application_services(plan: Plan, database: Database, env: dict[str, str]) ->
         *[_worker(WorkerRole.INFERENCE, device, database, {**threads, **env}) for device in devices],
         _worker(WorkerRole.TRAINING, devices[0], database, env),
         _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
+        _worker(WorkerRole.DELIVERY, "cpu:0", database, env),
         Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env, essential=False),
         Service(
             name="flower",

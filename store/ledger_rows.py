@@ -44,6 +44,7 @@ class Submission:
     shadow_of: UUID | None = None
     assignment_probability: float | None = None
     backtest_id: int | None = None
+    webhook_id: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,6 +201,7 @@ def submission_row(submission: Submission) -> dict[str, Any]:
         "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
         "assignment_probability": submission.assignment_probability,
         "backtest_id": submission.backtest_id,
+        "webhook_id": None if submission.webhook_id is None else str(submission.webhook_id),
     }
 
 

@@ -3,20 +3,25 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
 from environs import Env, EnvError, ValidationError, validate
 
 from schemas.enums import BalancerPolicy
+from store.addresses import Network, OutwardRules
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
 
 #: How the names of variables end that hold a secret, or may; those of our own servers' addresses do too.
 SECRET_ENDINGS = ("_AUTH", "PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_KEYS", "_SECRETS")
+
+#: Where `torchqueue up` keeps the key of the webhook secrets, within the folder of all state.
+WEBHOOK_KEY_FILE = "webhook.key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +49,13 @@ class Settings:
             the others.
         balancer: How the worker is chosen that is rung.
         metrics_public: Whether `/metrics` answers callers that are not on loopback.
+        webhook_key: 32 bytes as base64, with which the secrets of webhook endpoints are encrypted; empty: nobody may
+            make an endpoint.
         flower_auth: `user:password` for Flower; without it Flower does not start.
         flower_host: Address on which Flower listens.
         flower_port: Port on which Flower listens.
         log_level: Name of a level of the standard `logging` module.
+        outward: What requests to strangers' URLs may reach beside the public internet on ports 80 and 443.
         plugins: Modules, or files ending in `.py`, with kinds and architectures of the user's own.
     """
 
@@ -69,10 +77,12 @@ class Settings:
     training_threads: int = 1
     balancer: BalancerPolicy = BalancerPolicy.LEARNED
     metrics_public: bool = False
+    webhook_key: str = field(default="", repr=False)
     flower_auth: str = ""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
     log_level: str = "INFO"
+    outward: OutwardRules = field(default_factory=OutwardRules)
     plugins: tuple[str, ...] = ()
 
     @property
@@ -111,10 +121,16 @@ class Settings:
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 metrics_public=env.bool("METRICS_PUBLIC", cls.metrics_public),
+                webhook_key=env.str("WEBHOOK_KEY", "")
+                or _read_secret(Path(env.str("WEBHOOK_KEY_FILE", "") or var_dir / WEBHOOK_KEY_FILE)),
                 flower_auth=env.str("FLOWER_AUTH", cls.flower_auth),
                 flower_host=env.str("FLOWER_HOST", cls.flower_host),
                 flower_port=env.int("FLOWER_PORT", cls.flower_port),
                 log_level=env.str("LOG_LEVEL", cls.log_level, validate=_check_level),
+                outward=OutwardRules(
+                    networks=tuple(_network(text) for text in _words(env.str("OUTWARD_NETWORKS", ""))),
+                    ports=frozenset(_port(text) for text in _words(env.str("OUTWARD_PORTS", ""))),
+                ),
                 plugins=plugins_from_env(),
             )
         except EnvError as error:
@@ -124,8 +140,35 @@ class Settings:
 def plugins_from_env() -> tuple[str, ...]:
     """Read `TORCHQUEUE_PLUGINS` alone, for a command that needs no servers. Files become absolute."""
     env = Env(prefix="TORCHQUEUE_")
-    names = [name.strip() for name in env.str("PLUGINS", "").split(",")]
-    return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names if name)
+    names = _words(env.str("PLUGINS", ""))
+    return tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in names)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise SettingsError(f"TORCHQUEUE_OUTWARD_NETWORKS names {text!r}: write networks as 10.0.0.0/8") from error
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise SettingsError(f"TORCHQUEUE_OUTWARD_PORTS names {text!r}: write numbers of ports, with commas between")
+    return int(text)
+
+
+def _read_secret(path: Path) -> str:
+    """Read a secret that is kept in a file of its own; empty where there is none."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise SettingsError(f"cannot read the secret in {path}: {error.strerror}") from error
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:

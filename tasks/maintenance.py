@@ -10,7 +10,7 @@ from sqlalchemy import Engine as Database
 
 from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
-from store import ledger, training_ledger
+from store import delivery_ledger, ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
@@ -34,6 +34,9 @@ STRANDED_S = 0.25
 
 #: How long a repeat of a request finds its first answer.
 IDEMPOTENCY_DAYS = 7.0
+
+#: How long what became of a webhook delivery can be read, and how long one waits for a paused endpoint.
+DELIVERY_DAYS = 30.0
 
 #: A trained version without a verdict for so long has lost whoever was to give it.
 JUDGE_AFTER_S = 600.0
@@ -66,6 +69,7 @@ class Maintenance:
                 return
             hit("reaper.before_update")
             requeued = ledger.reap(connection)
+            delivery_ledger.take_back(connection)
             hit("reaper.before_commit")
         hit("reaper.after_commit")
         self._tell(requeued)
@@ -76,6 +80,7 @@ class Maintenance:
             requeued = ledger.release_dead_worker(connection, host=host, pid=pid)
             # What a training worker held goes back with it; it is rung for within seconds.
             training_ledger.reap(connection)
+            delivery_ledger.take_back(connection)
         self._tell(requeued)
 
     def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:
@@ -153,6 +158,17 @@ class Maintenance:
             purged = ledger.purge_idempotency_keys(connection, older_than_days=IDEMPOTENCY_DAYS)
         log.info("idempotency_keys_purged", count=purged)
 
+    def purge_deliveries(self) -> None:
+        """Forget webhook deliveries that ended long ago, and what is left of deleted endpoints."""
+        total = 0
+        while True:
+            with self._database.begin() as connection:
+                purged = delivery_ledger.purge(connection, older_than_days=DELIVERY_DAYS)
+            total += purged
+            if not purged:
+                break
+        log.info("deliveries_purged", count=total)
+
     def _tell(self, requeued: Requeued) -> None:
         if requeued.queued or requeued.finished:
             log.warning("claims_taken_back", queued=requeued.queued, failed=len(requeued.finished))
@@ -166,6 +182,7 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
     app.task(name=TaskName.CHECK_POSTGRES, shared=False)(maintenance.check_postgres)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
+    app.task(name=TaskName.PURGE_DELIVERIES, shared=False)(maintenance.purge_deliveries)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)
     # Six jobs a second would push the predictions off Flower's page.

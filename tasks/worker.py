@@ -18,6 +18,7 @@ MODULES = {
     WorkerRole.INFERENCE: "tasks.inference_worker",
     WorkerRole.TRAINING: "tasks.training_worker",
     WorkerRole.MAINTENANCE: "tasks.maintenance_worker",
+    WorkerRole.DELIVERY: "tasks.delivery_worker",
 }
 
 

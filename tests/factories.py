@@ -53,6 +53,8 @@ VECTOR_CONFIG: dict[str, Any] = {
 
 # In an order in which no reference is left hanging.
 CLEAN_ROWS = (
+    "DELETE FROM webhook_deliveries",
+    "DELETE FROM webhook_endpoints",
     "DELETE FROM feedback",
     "DELETE FROM indexed_items",
     "DELETE FROM backtests",

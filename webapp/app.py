@@ -31,6 +31,7 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhooks,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     traffic.blp,
     promotions.blp,
     keys.blp,
+    webhooks.blp,
     status.blp,
     health.blp,
 )

@@ -240,7 +240,9 @@ class FastLane:
     def _is_light(self, environ: dict[str, Any], arguments: Arguments) -> bool:
         """Whether preparing takes no time to speak of: it reads neither a picture nor the database."""
         is_json: bool = environ.get("CONTENT_TYPE", "").startswith("application/json")
-        return is_json and self.services.models.knows(arguments.model, arguments.query["version"])
+        # Naming a webhook takes a look at the database, now and then.
+        is_plain = is_json and arguments.query["webhook"] is None
+        return is_plain and self.services.models.knows(arguments.model, arguments.query["version"])
 
     def _prepare(self, exchange: Exchange) -> Prepared:
         # Closed at the end, as Flask would: the parts of a form are files.

@@ -392,6 +392,47 @@ INVALID_KEY_FIELDS = Problem(
     detail="max_queued: Must be greater than or equal to 1 and less than or equal to 2147483647.",
     field="max_queued",
 )
+UNKNOWN_WEBHOOK = Problem(
+    name="UnknownWebhook",
+    error=store.UnknownWebhookError,
+    detail="there is no webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9; GET /v1/webhooks lists them",
+)
+UNKNOWN_DELIVERY = Problem(
+    name="UnknownDelivery",
+    error=store.UnknownDeliveryError,
+    detail="there is no webhook delivery 0199b1d1-03be-7d12-b7a4-6f0c2f9e8a55; GET /v1/webhooks/{id}/deliveries lists "
+    "them",
+)
+WEBHOOK_STATE = Problem(
+    name="WebhookState",
+    error=store.WebhookStateError,
+    detail="webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9 is paused: the shop moves; resume it first",
+)
+WEBHOOK_LIMIT = Problem(
+    name="WebhookLimit",
+    error=store.WebhookLimitError,
+    detail="a key may have 20 webhook endpoints; delete one that nobody needs",
+)
+INVALID_WEBHOOK = Problem(
+    name="InvalidWebhook",
+    error=UnprocessableEntity,
+    detail="events.0: Must be one of: prediction.succeeded, prediction.failed, prediction.canceled, "
+    "prediction.expired, training.succeeded, training.failed, training.canceled, version.promoted.",
+    field="events.0",
+)
+INVALID_WEBHOOK_URL = Problem(
+    name="InvalidWebhookUrl",
+    error=store.WebhookUrlError,
+    detail="must begin with http:// or https://",
+    field="url",
+)
+WEBHOOKS_NOT_CONFIGURED = Problem(name="WebhooksNotConfigured", error=store.WebhookKeyError, detail="")
+UNKNOWN_NAMED_WEBHOOK = Problem(
+    name="UnknownNamedWebhook",
+    error=errors.InvalidInputError,
+    detail="your key has no webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9; POST /v1/webhooks makes one",
+    field="webhook",
+)
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
 DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")

@@ -115,6 +115,7 @@ def prepare(
     if (query["catalog"] is None) != (query["external_id"] is None):
         missing = "catalog" if query["catalog"] is None else "external_id"
         raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
+    services.webhooks.check(caller, query["webhook"])
     route = services.models.route(model, query["version"])
     version, split, probability = route.version, route.split, None
     if split is not None and split.arms:
@@ -278,9 +279,16 @@ def _submission(
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
         assignment_probability=assignment_probability,
+        # Photos for an index are put without one: their own requests tell.
+        webhook_id=query.get("webhook"),
     )
 
 
 def _fingerprint(model: str, query: dict[str, Any], given: Input) -> str:
-    """Hash what makes two requests the same one: all but the time that the client waits."""
-    return sha256(json.dumps([model, query, given.sha256], sort_keys=True).encode()).hexdigest()
+    """Hash what makes two requests the same one: all but the time that the client waits.
+
+    An argument that was not given, and that requests did not have at first, must not change the hash of a repeat that
+    comes after an update.
+    """
+    asked = {name: value for name, value in query.items() if name != "webhook" or value is not None}
+    return sha256(json.dumps([model, asked, given.sha256], sort_keys=True, default=str).encode()).hexdigest()

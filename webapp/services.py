@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
+from uuid import UUID
 
 from flask import current_app
 from sqlalchemy import Engine as Database
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from schemas.messages import RunPredictions, TrainModel
 from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
+from store.errors import UnknownWebhookError
 from store.keys import Principal, public_id_of, verify_key
 from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
@@ -24,11 +26,13 @@ from store.replies import connect_redis
 from store.settings import Settings
 from store.tenancy import create_tenant_database, open_tenant_session
 from store.traffic import Split, read_split
+from store.webhooks import get_endpoint
 from tasks.doorbell import Doorbell
 from webapp.admission import Admission
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
 from webapp.draining import Draining
+from webapp.errors import InvalidInputError
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
 from webapp.limits import KeyMeters
@@ -44,6 +48,9 @@ KEY_CACHE_S = 5.0
 
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
+
+#: A webhook endpoint that was deleted may still be named for so long; it is told of nothing.
+WEBHOOK_CACHE_S = 5.0
 
 #: A version that cannot be loaded in this process is left to the workers after so long.
 INLINE_PATIENCE_S = 10.0
@@ -100,6 +107,7 @@ class Services:
             on_forgotten=self.cache.forget,
             on_keys=self.keys.forget,
         )
+        self.webhooks = WebhookCache(self.database)
         self.shadows = Shadows(self.dispatcher)
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
@@ -162,6 +170,38 @@ class KeyCache:
     def _read(self, key: str) -> Principal:
         with open_session(self._database) as session:
             return verify_key(session, key)
+
+
+class WebhookCache:
+    """Which webhook endpoints keys have, remembered for seconds; only requests that name one ask.
+
+    Args:
+        database: Where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._memo = Memo(self._read, WEBHOOK_CACHE_S)
+
+    def check(self, caller: Principal, webhook_id: UUID | None) -> None:
+        """Check that the caller has this endpoint, if one is named.
+
+        Raises:
+            InvalidInputError: There is none, or it is another key's.
+        """
+        if webhook_id is not None:
+            self._memo.get((caller.api_key_id, webhook_id))
+
+    def _read(self, asked: tuple[int, UUID]) -> bool:
+        api_key_id, webhook_id = asked
+        with open_session(self._database) as session:
+            try:
+                get_endpoint(session, webhook_id, api_key_id=api_key_id)
+            except UnknownWebhookError as error:
+                raise InvalidInputError(
+                    "webhook", f"your key has no webhook endpoint {webhook_id}; POST /v1/webhooks makes one"
+                ) from error
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,12 @@ class Prediction(Base):
     backtest_id: Mapped[int | None] = mapped_column(
         BigInteger, comment="The backtest that it is a row of; it answers nobody."
     )
+    webhook_id: Mapped[UUID | None] = mapped_column(
+        comment="The webhook endpoint that the request named; it hears of the end, whatever it subscribes to."
+    )
+    notify: Mapped[bool | None] = mapped_column(
+        comment="Whether its key had a webhook endpoint; a trigger looks for endpoints at its end. NULL: none."
+    )
     created_at: Mapped[CreatedAt]
     started_at: Mapped[UtcDateTime | None]
     finished_at: Mapped[UtcDateTime | None]

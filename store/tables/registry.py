@@ -25,6 +25,7 @@ from store.tables.similarity_index import SimilarityIndex
 from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
 from store.tables.training import Training, TrainingExample, TrainingSchedule
 from store.tables.tuning import Tuning
+from store.tables.webhook import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from store.tables.worker import Worker
 
 metadata = Base.metadata
@@ -63,6 +64,9 @@ __all__ = [
     "TrainingExample",
     "TrainingSchedule",
     "Tuning",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "Worker",
     "metadata",
 ]

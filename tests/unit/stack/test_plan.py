@@ -59,13 +59,13 @@ def test_a_gpu_has_one_worker_whatever_was_measured_of_the_cpu() -> None:
 def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [service.name for service in _services(settings, monkeypatch, workers=2)]
 
-    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "beat", "flower"]
+    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "delivery", "beat", "flower"]
 
 
-def test_workers_of_predictions_and_trainings_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_predictions_trainings_and_deliveries_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     services = _services(settings, monkeypatch, workers=2)
 
-    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training"]
+    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training", "delivery"]
 
 
 def test_a_worker_is_told_its_role_and_device(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from functools import cache
 
-WITHOUT_TORCH = "tasks.training_worker, tasks.maintenance_worker, tasks.worker, tasks.beat"
+WITHOUT_TORCH = "tasks.training_worker, tasks.maintenance_worker, tasks.delivery_worker, tasks.worker, tasks.beat"
 ALL = f"tasks.inference_worker, {WITHOUT_TORCH}"
 
 

@@ -1,0 +1,323 @@
+"""Webhooks: endpoints that hear of what happens, and what was sent to them."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, make_response, url_for
+from flask.views import MethodView
+from sqlalchemy.orm import Session
+
+from schemas import webhooks as schemas
+from schemas.enums import DeliveryState, Scope, WebhookEvent
+from schemas.predictions import PageQueryArgsSchema
+from store import deliveries, webhooks
+from store.database import open_session
+from store.secret_box import SecretBox
+from store.tables.webhook import WebhookDelivery, WebhookEndpoint
+from webapp.auth import principal, require, visible_to
+from webapp.blueprint import Blueprint
+from webapp.errors import ScopeError
+from webapp.openapi import DELIVERY_HEADERS, WEBHOOK_HEADERS
+from webapp.problems import (
+    INVALID_PAGE,
+    INVALID_WEBHOOK,
+    INVALID_WEBHOOK_URL,
+    MALFORMED_REQUEST,
+    UNKNOWN_DELIVERY,
+    UNKNOWN_PATH,
+    UNKNOWN_WEBHOOK,
+    WEBHOOK_LIMIT,
+    WEBHOOK_STATE,
+    WEBHOOKS_NOT_CONFIGURED,
+    problems,
+)
+from webapp.services import services
+from webapp.webhook_presenter import present_delivery, present_delivery_with_attempts, present_endpoint
+
+blp = Blueprint("webhooks", __name__, url_prefix="/v1", description="Be told instead of asking.")
+
+
+@blp.route("/webhooks")
+class WebhookViews(MethodView):
+    """All endpoints of a key."""
+
+    @problems(INVALID_PAGE)
+    @blp.doc(operationId="list_webhooks")
+    @require(Scope.READ)
+    @blp.arguments(PageQueryArgsSchema(), location="query")
+    @blp.response(200, schemas.WebhookPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
+    def get(self, query: dict[str, Any]) -> dict[str, Any]:
+        """List webhook endpoints.
+
+        Newest first, those of your key; an admin sees all.
+        """
+        with open_session(services().database) as session:
+            rows = webhooks.list_endpoints(
+                session, api_key_id=visible_to(), before=query["cursor"], limit=query["limit"]
+            )
+        return {"data": [present_endpoint(row) for row in rows], "next_cursor": _cursor(rows, query["limit"])}
+
+    @problems(MALFORMED_REQUEST, INVALID_WEBHOOK, INVALID_WEBHOOK_URL, WEBHOOK_LIMIT, WEBHOOKS_NOT_CONFIGURED)
+    @blp.doc(operationId="create_webhook")
+    @require(Scope.PREDICT)
+    @blp.arguments(schemas.WebhookRequestSchema, example=schemas.REQUEST_EXAMPLE)
+    @blp.response(
+        201,
+        schemas.WebhookWithSecretSchema,
+        description="It was made; the secret is shown this once.",
+        example=schemas.CREATED_EXAMPLE,
+        headers=WEBHOOK_HEADERS,
+    )
+    def post(self, wanted: dict[str, Any]) -> Response:
+        """Make a webhook endpoint.
+
+        It is told of the predictions that your key accepts from now on. What it is sent is signed with its secret by
+        the Standard Webhooks specification.
+        """
+        box = _secret_box()
+        _check_events(wanted["events"])
+        url = webhooks.check_webhook_url(wanted["url"], services().settings.outward)
+        with open_session(services().database) as session:
+            row, secret = webhooks.create_endpoint(
+                session,
+                box,
+                api_key_id=principal().api_key_id,
+                url=url,
+                description=wanted["description"],
+                events=wanted["events"],
+            )
+            body = present_endpoint(row) | {"secret": secret}
+        response = make_response(schemas.WebhookWithSecretSchema().dump(body), 201)
+        response.headers["Location"] = url_for("webhooks.WebhookByIdViews", webhook_id=row.id)
+        return response
+
+
+@blp.route("/webhooks/<uuid:webhook_id>")
+class WebhookByIdViews(MethodView):
+    """One endpoint."""
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
+    @blp.doc(operationId="get_webhook")
+    @require(Scope.READ)
+    @blp.response(200, schemas.WebhookSchema, description="The endpoint.", example=schemas.EXAMPLE)
+    def get(self, webhook_id: UUID) -> dict[str, Any]:
+        """Read a webhook endpoint.
+
+        Without its secret: that was shown when it was made.
+        """
+        with open_session(services().database) as session:
+            return present_endpoint(_find(session, webhook_id))
+
+    @problems(MALFORMED_REQUEST, UNKNOWN_WEBHOOK, UNKNOWN_PATH, INVALID_WEBHOOK, INVALID_WEBHOOK_URL)
+    @blp.doc(operationId="change_webhook")
+    @require(Scope.PREDICT)
+    @blp.arguments(schemas.WebhookChangeSchema, example={"events": ["prediction.failed"]})
+    @blp.response(200, schemas.WebhookSchema, description="As it is now.", example=schemas.EXAMPLE)
+    def patch(self, wanted: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
+        """Change a webhook endpoint.
+
+        What is left out stays. What waits for it is sent to a new URL as well.
+        """
+        _check_events(wanted["events"] or ())
+        url = wanted["url"]
+        if url is not None:
+            url = webhooks.check_webhook_url(url, services().settings.outward)
+        values = webhooks.EndpointValues(url=url, description=wanted["description"], events=wanted["events"])
+        with open_session(services().database) as session:
+            row = _find(session, webhook_id, lock=True)
+            webhooks.change_endpoint(session, row, values)
+            return present_endpoint(row)
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
+    @blp.doc(operationId="delete_webhook")
+    @require(Scope.PREDICT)
+    @blp.response(204, description="It is gone, with all that was to be sent to it.")
+    def delete(self, webhook_id: UUID) -> None:
+        """Delete a webhook endpoint.
+
+        Nothing more is sent to it, and its deliveries can be read no longer.
+        """
+        with open_session(services().database) as session:
+            webhooks.delete_endpoint(session, _find(session, webhook_id, lock=True))
+
+
+@blp.route("/webhooks/<uuid:webhook_id>/rotate-secret")
+class WebhookSecretViews(MethodView):
+    """The secret of one endpoint."""
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH, WEBHOOKS_NOT_CONFIGURED)
+    @blp.doc(operationId="rotate_webhook_secret")
+    @require(Scope.PREDICT)
+    @blp.response(
+        200,
+        schemas.WebhookWithSecretSchema,
+        description="The new secret, shown this once.",
+        example=schemas.ROTATED_EXAMPLE,
+    )
+    def post(self, webhook_id: UUID) -> dict[str, Any]:
+        """Give a webhook endpoint a new secret.
+
+        For 24 hours both the new secret and the one before sign what is sent, so that a receiver may change over
+        without refusing anything. Rotating again drops the older of the two at once.
+        """
+        box = _secret_box()
+        with open_session(services().database) as session:
+            row = _find(session, webhook_id, lock=True)
+            secret = webhooks.rotate_secret(session, box, row)
+            return present_endpoint(row) | {"secret": secret}
+
+
+@blp.route("/webhooks/<uuid:webhook_id>/pause")
+class WebhookPauseViews(MethodView):
+    """Pausing one endpoint."""
+
+    @problems(MALFORMED_REQUEST, UNKNOWN_WEBHOOK, UNKNOWN_PATH, INVALID_WEBHOOK)
+    @blp.doc(operationId="pause_webhook")
+    @require(Scope.PREDICT)
+    @blp.arguments(schemas.WebhookPauseSchema, example={"reason": "the shop moves"})
+    @blp.response(200, schemas.WebhookSchema, description="It is paused.", example=schemas.PAUSED_EXAMPLE)
+    def post(self, wanted: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
+        """Pause a webhook endpoint.
+
+        What happens meanwhile is kept for 30 days and sent once it is resumed.
+        """
+        with open_session(services().database) as session:
+            row = _find(session, webhook_id, lock=True)
+            webhooks.pause_endpoint(session, row, wanted["reason"])
+            return present_endpoint(row)
+
+
+@blp.route("/webhooks/<uuid:webhook_id>/resume")
+class WebhookResumeViews(MethodView):
+    """Resuming one endpoint."""
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
+    @blp.doc(operationId="resume_webhook")
+    @require(Scope.PREDICT)
+    @blp.response(200, schemas.WebhookSchema, description="It is enabled.", example=schemas.EXAMPLE)
+    def post(self, webhook_id: UUID) -> dict[str, Any]:
+        """Resume a webhook endpoint.
+
+        What waits for it is sent. One that is left alone since it failed is tried again at once.
+        """
+        with open_session(services().database) as session:
+            row = _find(session, webhook_id, lock=True)
+            webhooks.resume_endpoint(session, row)
+            return present_endpoint(row)
+
+
+@blp.route("/webhooks/<uuid:webhook_id>/test")
+class WebhookTestViews(MethodView):
+    """Trying one endpoint."""
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH, WEBHOOK_STATE)
+    @blp.doc(operationId="test_webhook")
+    @require(Scope.PREDICT)
+    @blp.response(
+        202,
+        schemas.WebhookDeliverySchema,
+        description="It is about to be sent.",
+        example=schemas.TEST_EXAMPLE,
+        headers=DELIVERY_HEADERS,
+    )
+    def post(self, webhook_id: UUID) -> Response:
+        """Send a test event.
+
+        A `webhook.test`, on the way of every other event. Read the delivery to see what the endpoint answered.
+        """
+        with open_session(services().database) as session:
+            return _accepted(deliveries.send_test(session, _find(session, webhook_id)))
+
+
+@blp.route("/webhooks/<uuid:webhook_id>/deliveries")
+class WebhookDeliveryViews(MethodView):
+    """What is sent to one endpoint."""
+
+    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH, INVALID_PAGE)
+    @blp.doc(operationId="list_webhook_deliveries")
+    @require(Scope.READ)
+    @blp.arguments(schemas.WebhookDeliveryQueryArgsSchema(), location="query")
+    @blp.response(200, schemas.WebhookDeliveryPageSchema, description="A page.", example=schemas.DELIVERIES_EXAMPLE)
+    def get(self, query: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
+        """List what was, or is to be, sent to a webhook endpoint.
+
+        Newest first. What ended is kept for 30 days.
+        """
+        state: DeliveryState | None = query["state"]
+        with open_session(services().database) as session:
+            rows = deliveries.list_deliveries(
+                session, _find(session, webhook_id), state=state, before=query["cursor"], limit=query["limit"]
+            )
+        return {"data": [present_delivery(row) for row in rows], "next_cursor": _cursor(rows, query["limit"])}
+
+
+@blp.route("/webhook-deliveries/<uuid:delivery_id>")
+class WebhookDeliveryByIdViews(MethodView):
+    """One delivery."""
+
+    @problems(UNKNOWN_DELIVERY, UNKNOWN_PATH)
+    @blp.doc(operationId="get_webhook_delivery")
+    @require(Scope.READ)
+    @blp.response(
+        200,
+        schemas.WebhookDeliveryWithAttemptsSchema,
+        description="The delivery.",
+        example=schemas.DELIVERY_WITH_ATTEMPTS_EXAMPLE,
+    )
+    def get(self, delivery_id: UUID) -> dict[str, Any]:
+        """Read a webhook delivery.
+
+        With every attempt: when, how long it took, what the endpoint answered or why it did not.
+        """
+        with open_session(services().database) as session:
+            row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
+            return present_delivery_with_attempts(row, deliveries.list_attempts(session, row))
+
+
+@blp.route("/webhook-deliveries/<uuid:delivery_id>/redeliver")
+class WebhookRedeliveryViews(MethodView):
+    """Sending one delivery again."""
+
+    @problems(UNKNOWN_DELIVERY, UNKNOWN_PATH, WEBHOOK_STATE)
+    @blp.doc(operationId="redeliver_webhook")
+    @require(Scope.PREDICT)
+    @blp.response(
+        202,
+        schemas.WebhookDeliverySchema,
+        description="It is about to be sent again.",
+        example=schemas.PENDING_EXAMPLE,
+        headers=DELIVERY_HEADERS,
+    )
+    def post(self, delivery_id: UUID) -> Response:
+        """Send a webhook delivery again.
+
+        Now, and with all ten attempts anew, whatever became of it. It keeps its `webhook-id`, by which a receiver
+        knows that it saw it before. To a paused endpoint it is sent once that is resumed.
+        """
+        with open_session(services().database) as session:
+            row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
+            return _accepted(deliveries.redeliver(session, row))
+
+
+def _find(session: Session, webhook_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
+    return webhooks.get_endpoint(session, webhook_id, api_key_id=visible_to(), lock=lock)
+
+
+def _secret_box() -> SecretBox:
+    return SecretBox.open_with(services().settings.webhook_key)
+
+
+def _check_events(events: list[WebhookEvent] | tuple[()]) -> None:
+    """Trainings and promotions are for those who may read them."""
+    if not all(event.is_own for event in events) and not principal().may(Scope.READ):
+        raise ScopeError("only a key with the scope 'read' may be told of trainings and promotions")
+
+
+def _accepted(delivery: WebhookDelivery) -> Response:
+    response = make_response(schemas.WebhookDeliverySchema().dump(present_delivery(delivery)), 202)
+    response.headers["Location"] = url_for("webhooks.WebhookDeliveryByIdViews", delivery_id=delivery.id)
+    return response
+
+
+def _cursor(rows: Any, limit: int) -> str | None:
+    return str(rows[-1].id) if len(rows) == limit else None
