@@ -10,7 +10,11 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean
+<<<<<<< HEAD
+.PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean
+=======
+.PHONY: help up down test check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
+>>>>>>> access
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -30,6 +34,15 @@ else
 	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses=auto --dist=loadfile \
 	  --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 endif
+
+faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
+	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)
+
+model-check: $(DEV) ## Check the protocol of the queue in every order of steps and faults, and that bugs are found
+	$(BIN)/python -m tests.model_check $(ARGS)
+
+soak: $(DEV) ## Run at 70 % load with a fault every two minutes and look for leaks; MINUTES=30
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 check: lint types imports migrations-check spec-check ## Check style, types, imports, migrations and the OpenAPI document
 
@@ -56,6 +69,9 @@ spec-check: $(DEV) node_modules ## Check the OpenAPI document and its snapshot
 	$(BIN)/python -m webapp.spec --check
 	$(BIN)/openapi-spec-validator docs/openapi.json
 	npm run --silent lint-spec
+
+audit: $(DEV) node_modules ## Look the pinned packages up among known vulnerabilities
+	$(BIN)/python deploy/audit.py
 
 node_modules: package.json package-lock.json
 	npm ci --silent

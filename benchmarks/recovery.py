@@ -1,9 +1,9 @@
 """How long a prediction is away when its worker is: `python -m benchmarks.recovery`.
 
 Real processes and real signals. A worker of two is stopped in the middle of its work, so that it holds rows for
-certain; then it is killed, or stays silent as a lost node does. Measured is the time until the last of the rows that it held
-waits again (which is what the promise is about), and until the last of them has its answer. A bad input among 32 is
-counted in forwards of the network, in this process.
+certain; then it is killed, or stays silent as a lost node does. Measured is the time until the last of the rows that it
+held waits again, which is what is promised, and until the last of them has its answer. A bad input among 32 is counted
+in forwards of the network, in this process.
 """
 
 import os

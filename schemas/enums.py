@@ -136,7 +136,33 @@ class Scope(StrEnum):
     FEEDBACK = "feedback"
     READ = "read"
     TRAIN = "train"
+
+    METRICS = "metrics"
+    """Metrics, from elsewhere than this machine."""
+
     ADMIN = "admin"
+
+
+class AuditAction(StrEnum):
+    """What was done, as `audit_log` keeps it."""
+
+    CREATE_KEY = "create_key"
+    UPDATE_KEY = "update_key"
+    ROTATE_KEY = "rotate_key"
+    REVOKE_KEY = "revoke_key"
+    CONFIGURE_MODEL = "configure_model"
+    UPLOAD_VERSION = "upload_version"
+    PROMOTE_VERSION = "promote_version"
+    ROLL_BACK_MODEL = "roll_back_model"
+    SET_TRAFFIC = "set_traffic"
+    DELETE_TRAFFIC = "delete_traffic"
+    CREATE_TRAINING = "create_training"
+    CANCEL_TRAINING = "cancel_training"
+    CREATE_BACKTEST = "create_backtest"
+    CANCEL_BACKTEST = "cancel_backtest"
+    CANCEL_PREDICTION = "cancel_prediction"
+    FORGET_ITEM = "forget_item"
+    REMOVE_INDEXED_ITEM = "remove_indexed_item"
 
 
 class WorkerRole(StrEnum):

@@ -43,6 +43,8 @@ FINISHED_CHANNEL = "torchqueue:finished"
 #: Redis channel on which every web process hears which queues' workers found nothing left to claim.
 IDLE_CHANNEL = "torchqueue:idle"
 
+#: Redis channel on which every web process hears which API keys were changed, rotated or revoked.
+KEYS_CHANNEL = "torchqueue:keys"
 
 #: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
 FORGOTTEN_CHANNEL = "torchqueue:forgotten"

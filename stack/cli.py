@@ -20,6 +20,7 @@ COMMANDS = {
     "feedback": ("stack.commands.feedback:feedback", "Send the right answers to many predictions."),
     "dead": ("stack.commands.dead:dead", "See what workers failed at, and ask it again."),
     "keys": ("stack.commands.keys:keys", "Manage API keys."),
+    "audit": ("stack.commands.audit:audit", "Show who did what, newest first."),
     "webhooks": ("stack.commands.webhooks:webhooks", "Manage webhook endpoints and what is sent to them."),
     "openapi": ("stack.commands.spec:openapi", "Print the OpenAPI document; needs no running stack."),
     "migrate": ("stack.commands.process:migrate", "Bring the database to this version."),

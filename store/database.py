@@ -78,7 +78,9 @@ def open_session(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def create_database(url: str, *, application: str, pool_size: int = 5, durable: bool = True) -> Engine:
+def create_database(
+    url: str, *, application: str, pool_size: int = 5, durable: bool = True, role: str | None = None
+) -> Engine:
     """Make an engine; nothing connects before its first use.
 
     Args:
@@ -87,8 +89,10 @@ def create_database(url: str, *, application: str, pool_size: int = 5, durable: 
         pool_size: Connections kept; no more are ever opened.
         durable: False lets commits return before the log is flushed. Only for writes that a crash may
             undo without harm, such as claims and heartbeats.
+        role: What every connection steps down to; None: it stays who the URL says.
     """
-    options = [f"-c {name}={value}" for name, value in {**SESSION_SETTINGS, "synchronous_commit": durable}.items()]
+    settings = {**SESSION_SETTINGS, "synchronous_commit": durable, **({} if role is None else {"role": role})}
+    options = [f"-c {name}={value}" for name, value in settings.items()]
     engine = create_engine(
         url,
         pool_size=pool_size,

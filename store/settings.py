@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_network
@@ -15,6 +16,9 @@ from store.addresses import Network, OutwardRules
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
+
+#: How the names of variables end that hold a secret, or may; those of our own servers' addresses do too.
+SECRET_ENDINGS = ("_AUTH", "PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_KEYS", "_SECRETS")
 
 #: Where `torchqueue up` keeps the key of the webhook secrets, within the folder of all state.
 WEBHOOK_KEY_FILE = "webhook.key"
@@ -168,6 +172,18 @@ def _read_secret(path: Path) -> str:
         return ""
     except OSError as error:
         raise SettingsError(f"cannot read the secret in {path}: {error.strerror}") from error
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that reads what strangers send.
+
+    Without any password, and without the addresses of our servers, which hold theirs.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.endswith(SECRET_ENDINGS) and not (name.startswith("TORCHQUEUE_") and name.endswith("_URL"))
+    }
 
 
 def _half_of_cores() -> int:

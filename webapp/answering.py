@@ -80,9 +80,11 @@ def read_prediction(
     services.listener.expect(prediction_id, waiter.wake)
     try:
         while True:
-            with open_session(services.database) as session:
+            with services.reading(api_key_id) as session:
                 row = get_prediction(session, prediction_id, api_key_id=api_key_id)
-                if row.finished_at is not None or waiter.is_over():
+            if row.finished_at is not None or waiter.is_over():
+                # How many go before it is counted over all tenants. For a finished row nothing is asked.
+                with open_session(services.database) as session:
                     return respond(session, row)
             waiter.wait()
     finally:

@@ -112,6 +112,10 @@ class QueueFullError(RefusedError):
     """Raised when as many predictions wait as there is room for."""
 
 
+class DatabaseAwayError(RefusedError):
+    """Raised when Postgres is known to be away: nobody asks it to find out."""
+
+
 class NoWorkerError(RefusedError):
     """Raised when no worker lives that could ever answer."""
 
@@ -157,7 +161,9 @@ KINDS: dict[type[Exception], Kind] = {
         "webhooks are not set up here: the operator must set TORCHQUEUE_WEBHOOK_KEY",
     ),
     store.UnknownFeedbackError: Kind(404, "unknown-feedback", "Not Found"),
+    store.UnknownKeyError: Kind(404, "unknown-key", "Not Found"),
     NoMaskError: Kind(404, "no-mask", "Not Found"),
+    store.KeyStateError: Kind(409, "key-state", "Conflict"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
     store.TrainingRunningError: Kind(409, "training-running", "Conflict"),
     store.TrainingStateError: Kind(409, "training-state", "Conflict"),
@@ -184,6 +190,7 @@ KINDS: dict[type[Exception], Kind] = {
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
     ),
     DatabaseUnavailableError: UNAVAILABLE,
+    DatabaseAwayError: UNAVAILABLE,
     RateLimitedError: Kind(429, "rate-limited", "Too Many Requests"),
     TooManyRequestsError: Kind(429, "too-many-requests", "Too Many Requests"),
     KeyQueueFullError: Kind(429, "key-queue-full", "Too Many Requests"),

@@ -25,6 +25,7 @@ from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
 from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
+from uuid_utils import uuid7
 
 from schemas.enums import Scope as KeyScope
 from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
@@ -34,7 +35,7 @@ from webapp.answering import answer, finished_body
 from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
 from webapp.errors import describe, note
-from webapp.headers import CLOSING, SECURITY_HEADERS
+from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
 from webapp.requests import Prepared, admit_early, prepare, run, run_in_loop
@@ -61,6 +62,8 @@ RESPONSE_HEADERS = [
     (name.lower().encode(), value.encode())
     for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
 ]
+
+REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 
 CLOSING_HEADERS = [*RESPONSE_HEADERS, (CLOSING[0].lower().encode(), CLOSING[1].encode())]
 
@@ -171,7 +174,10 @@ class FastLane:
             await _send_flasks(send, response)
             return
         note(error, answer)
-        headers = {"Content-Type": PROBLEM_TYPE, **answer.headers, **SECURITY_HEADERS}
+        named = {REQUEST_ID_HEADER: uuid7().hex}
+        headers = {"Content-Type": PROBLEM_TYPE, **answer.headers, **SECURITY_HEADERS, **named}
+        if self.services.draining.is_on():
+            headers |= [CLOSING]
         await send_response(send, answer.status, encode_headers(headers.items()), orjson.dumps(answer.document))
         REQUESTS.labels(ENDPOINT, answer.status).observe(time.perf_counter() - started)
 
@@ -182,8 +188,10 @@ class FastLane:
             prepared = await self._prepare_in_place(exchange)
         respond = await self._answer(prepared)
         if not callable(respond):
+            # The request is found in the logs by the prediction's own id: nothing more need be made up.
+            named = (REQUEST_ID, str(respond["id"]).encode())
             headers = CLOSING_HEADERS if self.services.draining.is_on() else RESPONSE_HEADERS
-            await send_response(send, 200, headers, orjson.dumps(respond))
+            await send_response(send, 200, [*headers, named], orjson.dumps(respond))
             self._succeeded.observe(time.perf_counter() - started)
             return
         response = await self._in_thread(self._in_flask, environ, started, respond)
@@ -232,9 +240,9 @@ class FastLane:
     def _is_light(self, environ: dict[str, Any], arguments: Arguments) -> bool:
         """Whether preparing takes no time to speak of: it reads neither a picture nor the database."""
         is_json: bool = environ.get("CONTENT_TYPE", "").startswith("application/json")
-        # Naming an endpoint takes a look at the database, now and then.
-        is_known = self.services.models.knows(arguments.model, arguments.query["version"])
-        return is_json and is_known and arguments.query["webhook"] is None
+        # Naming a webhook takes a look at the database, now and then.
+        is_plain = is_json and arguments.query["webhook"] is None
+        return is_plain and self.services.models.knows(arguments.model, arguments.query["version"])
 
     def _prepare(self, exchange: Exchange) -> Prepared:
         # Closed at the end, as Flask would: the parts of a form are files.

@@ -126,7 +126,8 @@ SCOPE_TOO_SMALL = Problem(
 LOOPBACK_ONLY = Problem(
     name="LoopbackOnly",
     error=errors.ForbiddenAddressError,
-    detail="metrics answer on loopback only; TORCHQUEUE_METRICS_PUBLIC=1 opens them",
+    detail="metrics answer on loopback only; send a key with the scope 'metrics', or TORCHQUEUE_METRICS_PUBLIC=1 opens "
+    "them",
 )
 UNKNOWN_PATH = Problem(name="UnknownPath", error=NotFound, detail=errors.HTTP_DETAILS[404])
 UNKNOWN_MODEL = Problem(
@@ -374,6 +375,22 @@ INVALID_SPLIT = Problem(
 )
 INVALID_SINCE = Problem(
     name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
+)
+UNKNOWN_KEY = Problem(
+    name="UnknownKey",
+    error=store.UnknownKeyError,
+    detail="there is no API key with the id '7hQ2mZx0Tb'; `torchqueue keys list` shows them",
+)
+KEY_STATE = Problem(
+    name="KeyState",
+    error=store.KeyStateError,
+    detail="the API key '7hQ2mZx0Ta' is revoked; make another one",
+)
+INVALID_KEY_FIELDS = Problem(
+    name="InvalidKeyFields",
+    error=UnprocessableEntity,
+    detail="max_queued: Must be greater than or equal to 1 and less than or equal to 2147483647.",
+    field="max_queued",
 )
 UNKNOWN_WEBHOOK = Problem(
     name="UnknownWebhook",

@@ -5,23 +5,26 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 from uuid import UUID
 
 from flask import current_app
 from sqlalchemy import Engine as Database
+from sqlalchemy.orm import Session
 
 from schemas.messages import RunPredictions, TrainModel
 from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
 from store.errors import UnknownWebhookError
-from store.keys import Principal, verify_key
+from store.keys import Principal, public_id_of, verify_key
 from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from store.tenancy import create_tenant_database, open_tenant_session
 from store.traffic import Split, read_split
 from store.webhooks import get_endpoint
 from tasks.doorbell import Doorbell
@@ -71,6 +74,8 @@ class Services:
         self.settings = settings
         self.channel = reply_channel(process)
         self.database = create_database(settings.database_url, application="web", pool_size=READ_CONNECTIONS)
+        # Those of tenants run on connections of a role that sees one tenant's rows, whatever a statement forgets.
+        self.tenants = create_tenant_database(settings.database_url, pool_size=READ_CONNECTIONS)
         self.background = create_database(
             settings.database_url, application="web-background", pool_size=BACKGROUND_CONNECTIONS
         ).execution_options(isolation_level="AUTOCOMMIT")
@@ -91,6 +96,8 @@ class Services:
         # The dispatcher's own is for one thread alone.
         self._bell = Doorbell(settings.redis_url)
         self._bell_lock = threading.Lock()
+        self.draining = Draining.from_env()
+        self.keys = KeyCache(self.database)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
@@ -98,12 +105,21 @@ class Services:
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
             on_forgotten=self.cache.forget,
+            on_keys=self.keys.forget,
         )
-        self.draining = Draining.from_env()
-        self.keys = KeyCache(self.database)
         self.webhooks = WebhookCache(self.database)
         self.shadows = Shadows(self.dispatcher)
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
+
+    @contextmanager
+    def reading(self, api_key_id: int | None) -> Iterator[Session]:
+        """Yield a session to read with on behalf of a tenant; None stands for an admin, who sees all.
+
+        The database itself hides what is another tenant's, as the second wall behind the statements' own conditions.
+        """
+        opened = open_session(self.database) if api_key_id is None else open_tenant_session(self.tenants, api_key_id)
+        with opened as session:
+            yield session
 
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
@@ -145,6 +161,11 @@ class KeyCache:
     def knows(self, key: str) -> bool:
         """Whether `verify` would return at once."""
         return self._memo.knows(key)
+
+    def forget(self, public_ids: Sequence[str]) -> None:
+        """Ask the database again about these keys: they were changed, rotated or revoked."""
+        stale = set(public_ids)
+        self._memo.forget(lambda key: public_id_of(key) in stale)
 
     def _read(self, key: str) -> Principal:
         with open_session(self._database) as session:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.database import HeldConnection
-from webapp.errors import DatabaseUnavailableError
+from webapp.errors import DatabaseAwayError
 
 log = structlog.get_logger()
 
@@ -57,10 +57,10 @@ class DatabaseWatch:
         """Let a request go on.
 
         Raises:
-            DatabaseUnavailableError: Postgres does not answer.
+            DatabaseAwayError: Postgres does not answer.
         """
         if self.is_open():
-            raise DatabaseUnavailableError("the database is away; nothing was accepted, try again")
+            raise DatabaseAwayError("the database is away; nothing was accepted, try again")
 
     def _run(self) -> None:
         while not self._stop.wait(ASK_EVERY_S):

@@ -1,4 +1,4 @@
-"""Limits and rotation of keys, and the audit log.
+"""Limits and rotation of keys, the audit log, and row-level security behind every tenant's reads.
 
 Revision ID: 0020
 Revises: 0015
@@ -33,9 +33,58 @@ BEGIN
 END $$
 """
 
+# Cluster-wide, and perhaps made by another database's migration in the same moment. A managed server whose migrating
+# user may not create roles gets it from its administrator before, with the same two statements.
+CREATE_ROLE = """
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'torchqueue_tenant') THEN
+        BEGIN
+            CREATE ROLE torchqueue_tenant NOLOGIN NOBYPASSRLS;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END IF;
+    IF NOT pg_has_role(CURRENT_USER, 'torchqueue_tenant', 'MEMBER') THEN
+        GRANT torchqueue_tenant TO CURRENT_USER;
+    END IF;
+END $$
+"""
+
+# Evaluated once a statement. Without a tenant nothing equals NULL, so nothing is seen.
+TENANT = "(SELECT nullif(current_setting('torchqueue.api_key_id', true), '')::bigint)"
+
+OWN = f"api_key_id = {TENANT}"
+
+# The rows of these tables belong to tenants, by their own column or by the row that they hang on, which is hidden too.
+TENANT_TABLES = {
+    "predictions": OWN,
+    "feedback": OWN,
+    "feedback_history": "prediction_id IN (SELECT prediction_id FROM feedback)",
+    "idempotency_keys": OWN,
+    "indexed_items": OWN,
+    "similarity_indexes": OWN,
+    "embeddings": "index_id IN (SELECT id FROM similarity_indexes)",
+    "backtests": OWN,
+    "backtest_items": "backtest_id IN (SELECT id FROM backtests)",
+    "training_examples": "prediction_id IN (SELECT prediction_id FROM feedback)",
+}
+
+# Of all, or names without anybody's rows. Keys, their secrets, workers and the audit log are nobody's to read.
+SHARED_TABLES = (
+    "items",
+    "models",
+    "model_versions",
+    "tunings",
+    "gate_verdicts",
+    "trainings",
+)
+
 
 def upgrade() -> None:
     """Apply."""
+    # First, since each of its statements commits: what failed after some of them can be tried again.
+    _build_second_wall()
     for name, kind, comment in KEY_COLUMNS:
         op.add_column("api_keys", sa.Column(name, kind, nullable=True, comment=comment))
     _create_retired_secrets()
@@ -43,12 +92,31 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Revert."""
+    """Revert. The role stays: it is the whole cluster's, and may be another database's."""
+    with op.get_context().autocommit_block():
+        for table in (*TENANT_TABLES, *SHARED_TABLES):
+            op.execute(f"REVOKE ALL ON {table} FROM torchqueue_tenant")
+        for table in TENANT_TABLES:
+            op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+            op.execute(f"DROP POLICY IF EXISTS tenant ON {table}")
     op.drop_table("audit_log")
     op.execute("DROP FUNCTION refuse_audit_changes")
     op.drop_table("retired_secrets")
     for name, _, _ in reversed(KEY_COLUMNS):
         op.drop_column("api_keys", name)
+
+
+def _build_second_wall() -> None:
+    # A transaction of its own for each: locks on several tables at once could wait for requests that hold the others.
+    with op.get_context().autocommit_block():
+        op.execute(CREATE_ROLE)
+        for table in SHARED_TABLES:
+            op.execute(f"GRANT SELECT ON {table} TO torchqueue_tenant")
+        for table, visible in TENANT_TABLES.items():
+            op.execute(f"DROP POLICY IF EXISTS tenant ON {table}")
+            op.execute(f"CREATE POLICY tenant ON {table} FOR SELECT TO torchqueue_tenant USING ({visible})")
+            op.execute(f"-- squawk-ignore prefer-robust-stmts\nALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+            op.execute(f"GRANT SELECT ON {table} TO torchqueue_tenant")
 
 
 def _create_retired_secrets() -> None:

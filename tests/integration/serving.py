@@ -151,6 +151,7 @@ def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
     services.dispatcher._connection.close()
     services.database.dispose()
     services.background.dispose()
+    services.tenants.dispose()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from store.settings import Settings
 from tests.integration.serving import Api, web_process
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
-from webapp.errors import DatabaseUnavailableError
+from webapp.errors import DatabaseAwayError
 from webapp.services import EXTENSION, Services
 from webapp.watch import DatabaseWatch
 
@@ -60,7 +60,7 @@ def test_requests_are_refused_until_postgres_is_back(switched: Database, switch:
     switch["away"] = True
     watch = DatabaseWatch(switched)
     watch.start()
-    with pytest.raises(DatabaseUnavailableError, match="nothing was accepted"):
+    with pytest.raises(DatabaseAwayError, match="nothing was accepted"):
         watch.check()
 
     switch["away"] = False

@@ -94,8 +94,16 @@ def admit(settings: Settings) -> Admit:
 
 
 def served(settings: ModelSettings) -> ServedVersion:
-    fields = {"model_id": 1, "model_version_id": 1, "model": "xor", "number": 1, "kind": "classification"}
-    return ServedVersion(**fields, config={}, weights_sha256="", settings=settings)
+    return ServedVersion(
+        model_id=1,
+        model_version_id=1,
+        model="xor",
+        number=1,
+        kind="classification",
+        config={},
+        weights_sha256="",
+        settings=settings,
+    )
 
 
 def test_who_comes_in_time_is_let_in(admit: Admit) -> None:
