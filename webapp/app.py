@@ -29,6 +29,7 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhook_deliveries,
     webhooks,
 )
 
@@ -49,6 +50,7 @@ BLUEPRINTS = (
     traffic.blp,
     promotions.blp,
     webhooks.blp,
+    webhook_deliveries.blp,
     status.blp,
     health.blp,
 )

@@ -30,6 +30,7 @@ from webapp.problems import (
     PREDICTION_STATE,
     TOO_LARGE,
     UNKNOWN_MODEL,
+    UNKNOWN_NAMED_WEBHOOK,
     UNKNOWN_PATH,
     UNKNOWN_PREDICTION,
     UNKNOWN_VERSION,
@@ -57,6 +58,7 @@ class PredictionCreateViews(MethodView):
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_OPTION,
         INVALID_INPUT,
+        UNKNOWN_NAMED_WEBHOOK,
         OBJECTS_UNAVAILABLE,
     )
     @blp.alt_response(
