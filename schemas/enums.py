@@ -136,7 +136,33 @@ class Scope(StrEnum):
     FEEDBACK = "feedback"
     READ = "read"
     TRAIN = "train"
+
+    METRICS = "metrics"
+    """Metrics, from elsewhere than this machine."""
+
     ADMIN = "admin"
+
+
+class AuditAction(StrEnum):
+    """What was done, as `audit_log` keeps it."""
+
+    CREATE_KEY = "create_key"
+    UPDATE_KEY = "update_key"
+    ROTATE_KEY = "rotate_key"
+    REVOKE_KEY = "revoke_key"
+    CONFIGURE_MODEL = "configure_model"
+    UPLOAD_VERSION = "upload_version"
+    PROMOTE_VERSION = "promote_version"
+    ROLL_BACK_MODEL = "roll_back_model"
+    SET_TRAFFIC = "set_traffic"
+    DELETE_TRAFFIC = "delete_traffic"
+    CREATE_TRAINING = "create_training"
+    CANCEL_TRAINING = "cancel_training"
+    CREATE_BACKTEST = "create_backtest"
+    CANCEL_BACKTEST = "cancel_backtest"
+    CANCEL_PREDICTION = "cancel_prediction"
+    FORGET_ITEM = "forget_item"
+    REMOVE_INDEXED_ITEM = "remove_indexed_item"
 
 
 class WorkerRole(StrEnum):
@@ -146,6 +172,41 @@ class WorkerRole(StrEnum):
     TRAINING = "training"
     MAINTENANCE = "maintenance"
     DELIVERY = "delivery"
+
+
+class WorkerState(StrEnum):
+    """What a live worker is willing to do."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    """It was told to stop, finishes what it holds and takes no more."""
+
+    QUARANTINED = "quarantined"
+    """Its device failed again and again: it holds its place, so that somebody sees it, and takes nothing."""
+
+
+class StopReason(StrEnum):
+    """Why a worker's life ended, as `workers.stop_reason` keeps it."""
+
+    DRAINED = "drained"
+    DIED = "died"
+    """The supervisor saw the process end."""
+
+    LEASE_EXPIRED = "lease_expired"
+    SELF_FENCED = "self_fenced"
+    """It could not renew in time and began a new life; what it held was given back first."""
+
+    DEVICE_LOST = "device_lost"
+    """The device cannot be used from the process any more."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    """The process had no memory left for its own work."""
+
+    HUNG = "hung"
+    """The device did not come back from a batch."""
+
+    STUCK = "stuck"
+    """Rows waited beside an idle loop."""
 
 
 class ErrorCode(StrEnum):

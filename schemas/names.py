@@ -20,6 +20,7 @@ class TaskName(StrEnum):
     KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
     CHECK_DRIFT = "check_drift"
+    CHECK_POSTGRES = "check_postgres"
     REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
@@ -40,6 +41,8 @@ FINISHED_CHANNEL = "torchqueue:finished"
 #: Redis channel on which every web process hears which queues' workers found nothing left to claim.
 IDLE_CHANNEL = "torchqueue:idle"
 
+#: Redis channel on which every web process hears which API keys were changed, rotated or revoked.
+KEYS_CHANNEL = "torchqueue:keys"
 
 #: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
 FORGOTTEN_CHANNEL = "torchqueue:forgotten"

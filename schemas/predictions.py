@@ -43,6 +43,7 @@ EXAMPLE: dict[str, Any] = {
     "feedback": None,
     "assignment_probability": None,
     "shadow_of": None,
+    "redrive_of": None,
 }
 
 CANCELED_EXAMPLE: dict[str, Any] = {
@@ -175,6 +176,11 @@ class PredictionSchema(AnswerSchema):
         required=True,
         allow_none=True,
         metadata={"description": "The prediction that was answered in its stead; null: it is no shadow's."},
+    )
+    redrive_of = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The dead letter that it asks again; null: it is the first of its kind."},
     )
 
 

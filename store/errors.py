@@ -67,6 +67,10 @@ class UnknownKeyError(StoreError):
     """Raised when no API key has the given id."""
 
 
+class KeyStateError(StoreError):
+    """Raised when a revoked API key is to be given another secret."""
+
+
 class InvalidKeyError(StoreError):
     """Raised when an API key is malformed, unknown, revoked or expired."""
 

@@ -26,7 +26,6 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE, set_wait_callback
 
-
 VARIABLE = "TORCHQUEUE_FAILPOINT"
 
 

@@ -142,6 +142,32 @@ EXPIRE_LEASES = PreparedStatement(
 """,
 )
 
+# A life that ends by itself knows that none of its rows is to blame: they lose no attempt.
+END_LIFE = PreparedStatement(
+    "end_life",
+    """
+    WITH ended AS (
+        UPDATE workers SET stopped_at = now(), stop_reason = :reason
+        WHERE id = :worker AND stopped_at IS NULL RETURNING id)
+    UPDATE predictions p SET status = 'queued', attempt = p.attempt - 1
+    FROM ended e WHERE p.worker_id = e.id AND p.status = 'processing'
+    RETURNING p.id
+""",
+)
+
+# Whoever reaps says so. After a gap nobody could look at leases: Postgres was away, or all of us were; then those who
+# live could not renew either, and get the time for it before anything is taken from them.
+NOTE_REAPING = PreparedStatement(
+    "note_reaping",
+    """
+    INSERT INTO reaper_runs AS r (id, ran_at, lenient_until) VALUES (1, now(), now())
+    ON CONFLICT (id) DO UPDATE SET ran_at = now(),
+        lenient_until = CASE WHEN r.ran_at < now() - :gap * interval '1 second'
+            THEN now() + :leniency * interval '1 second' ELSE r.lenient_until END
+    RETURNING lenient_until > now() AS lenient
+""",
+)
+
 END_DEAD_WORKER = PreparedStatement(
     "end_dead_worker",
     """
@@ -161,7 +187,8 @@ TAKE_BACK = PreparedStatement(
                  WHEN p.attempt >= :max_attempts THEN 'attempts_exhausted' END AS fatal
         FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id
         WHERE p.status = 'processing'
-            AND (w.id IS NULL OR w.stopped_at IS NOT NULL OR p.attempt_deadline_at < now())
+            AND (w.id IS NULL OR w.stopped_at IS NOT NULL
+                 OR (p.attempt_deadline_at < now() AND NOT CAST(:lenient AS boolean)))
         FOR UPDATE OF p SKIP LOCKED)
     UPDATE predictions p
     SET status = CASE WHEN l.fatal IS NULL THEN 'queued' ELSE 'failed' END,

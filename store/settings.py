@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_network
@@ -15,6 +16,9 @@ from store.addresses import Network, OutwardRules
 from store.errors import SettingsError
 
 MEBIBYTE = 1024 * 1024
+
+#: How the names of variables end that hold a secret, or may; those of our own servers' addresses do too.
+SECRET_ENDINGS = ("_AUTH", "PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_KEYS", "_SECRETS")
 
 #: Where `torchqueue up` keeps the key of the webhook secrets, within the folder of all state.
 WEBHOOK_KEY_FILE = "webhook.key"
@@ -35,6 +39,9 @@ class Settings:
         device_memory_mb: Memory of a device in MiB for the weights of its models; None: a share of what it has.
         retention_days: Age at which partitions of predictions are dropped.
         web_threads: Threads of one web process for photos and for Flask's views.
+        web_processes: Web processes of the whole stack: each allows its part of a key's rate.
+        max_queued: Predictions that may wait in all; the last fifth of the room is for interactive ones.
+        max_queued_per_key: Predictions of one key that may wait, where the key says nothing else.
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
@@ -62,6 +69,9 @@ class Settings:
     device_memory_mb: int | None = None
     retention_days: int = 90
     web_threads: int = 64
+    web_processes: int = 1
+    max_queued: int = 250_000
+    max_queued_per_key: int = 150_000
     inline: bool = False
     compute_threads: int = 1
     training_threads: int = 1
@@ -101,6 +111,11 @@ class Settings:
                 device_memory_mb=_optional_mb(env.str("DEVICE_MEMORY_MB", "")),
                 retention_days=env.int("RETENTION_DAYS", cls.retention_days),
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
+                web_processes=env.int("WEB_PROCESSES", cls.web_processes, validate=validate.Range(min=1)),
+                max_queued=env.int("MAX_QUEUED", cls.max_queued, validate=validate.Range(min=1)),
+                max_queued_per_key=env.int(
+                    "MAX_QUEUED_PER_KEY", cls.max_queued_per_key, validate=validate.Range(min=1)
+                ),
                 inline=env.bool("INLINE", cls.inline),
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
@@ -154,6 +169,18 @@ def _read_secret(path: Path) -> str:
         return ""
     except OSError as error:
         raise SettingsError(f"cannot read the secret in {path}: {error.strerror}") from error
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that reads what strangers send.
+
+    Without any password, and without the addresses of our servers, which hold theirs.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.endswith(SECRET_ENDINGS) and not (name.startswith("TORCHQUEUE_") and name.endswith("_URL"))
+    }
 
 
 def _half_of_cores() -> int:

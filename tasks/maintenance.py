@@ -19,6 +19,7 @@ from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger_rows import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
+from store.postgres_health import read_health
 from store.replies import publish
 from store.stats import summarize_finished
 from tasks.backtesting import advance_backtests
@@ -140,6 +141,17 @@ class Maintenance:
             feedback = drop_expired_feedback(connection)
         log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
+    def check_postgres(self) -> None:
+        """Say in the log what keeps Postgres from tidying up; the same is in the metrics."""
+        with self._database.connect() as connection:
+            health = read_health(connection)
+        if health.old_snapshot:
+            log.warning(
+                "postgres_old_snapshot", seconds=round(health.oldest_snapshot_s), transactions=health.oldest_xmin_age
+            )
+        for table in health.bloated:
+            log.warning("postgres_dead_rows", table=table.name, dead=table.dead, live=table.live)
+
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""
         with self._database.begin() as connection:
@@ -168,6 +180,7 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
+    app.task(name=TaskName.CHECK_POSTGRES, shared=False)(maintenance.check_postgres)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
     app.task(name=TaskName.PURGE_DELIVERIES, shared=False)(maintenance.purge_deliveries)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -20,6 +21,7 @@ from stack.embedded import (
 from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
+from tests.frozen import OwnValkey
 from tests.running import RunningStack, wait_until
 from tests.sinks import WEBHOOK_KEY
 
@@ -41,6 +43,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = prepare_valkey(tmp_path_factory.mktemp("valkey"))
     with _running(server):
         yield server.url
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
+    """A Valkey of this test alone, which may stop it in its tracks."""
+    server = OwnValkey(tmp_path / "own-valkey")
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

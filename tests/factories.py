@@ -65,6 +65,9 @@ CLEAN_ROWS = (
     "DELETE FROM trainings",
     "DELETE FROM training_schedules",
     "DELETE FROM traffic_minutes",
+    "DELETE FROM redrives",
+    # Else the first reaping of a test would be lenient, since nobody reaped for a while.
+    "DELETE FROM reaper_runs",
 )
 CLEAN_MODELS = (
     "DELETE FROM traffic",

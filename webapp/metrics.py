@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine as Database
@@ -13,6 +13,8 @@ from sqlalchemy import Engine as Database
 from store.delivery_ledger import read_gauges as read_gauges_of_deliveries
 from store.drift import read_gauges
 from store.stats import queue_depths
+from webapp.pressure import ESTIMATED_WAIT
+from webapp.trust_metrics import DeadLetterCollector, PostgresCollector, WorkerCollector
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -24,6 +26,13 @@ REQUESTS = Histogram(
     "Time to answer, by endpoint and status.",
     ["endpoint", "status"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
+)
+
+
+REFUSED = Counter(
+    "torchqueue_refused_total",
+    "Requests that were refused for want of room or time, or beyond a key's limits, by the problem's type.",
+    ["reason"],
 )
 
 
@@ -118,7 +127,12 @@ def render_metrics(database: Database) -> bytes:
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(REQUESTS)
+        registry.register(REFUSED)
+        registry.register(ESTIMATED_WAIT)
     registry.register(QueueCollector(database))
     registry.register(DriftCollector(database))
+    registry.register(WorkerCollector(database))
+    registry.register(DeadLetterCollector(database))
+    registry.register(PostgresCollector(database))
     registry.register(WebhookCollector(database))
     return generate_latest(registry)

@@ -61,6 +61,7 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "backtest_id": {"description": "Id of a backtest.", "example": 7},
     "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
+    "key_id": {"description": "Id of an API key: the part that may be shown.", "example": "7hQ2mZx0Ta"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},
 }
 
@@ -111,6 +112,13 @@ BACKTEST_HEADERS: dict[str, Any] = {
         "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/backtests/1"]},
     },
     "Retry-After": QUEUED_HEADERS["Retry-After"],
+}
+
+KEY_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the key can be read, without its secret.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/keys/7hQ2mZx0Ta"]},
+    }
 }
 
 WEBHOOK_HEADERS: dict[str, Any] = {

@@ -16,6 +16,7 @@ from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError
+from webapp.forecast import RANKS, Place
 from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.loop_signal import LoopSignal, LoopWaker
@@ -94,8 +95,18 @@ def prepare(
     model: str,
     query: dict[str, Any],
     headers: dict[str, Any],
+    admitted: bool = False,
 ) -> Prepared:
     """Check a prediction and store its input. Needs no context of Flask.
+
+    Args:
+        services: Collaborators.
+        request: Its body is the input.
+        caller: Who asks.
+        model: Whom.
+        query: As `PredictionQueryArgsSchema` loads it.
+        headers: As `PredictionHeadersSchema` loads them.
+        admitted: Whether `admit_early` has let it in already.
 
     Raises:
         WebError, StoreError: As `webapp.errors` maps them.
@@ -111,14 +122,37 @@ def prepare(
         arm = choose(split, request_point(split, caller, query, headers))
         version, probability = arm.version, arm.probability
     given = read_input(request, version, services.settings.max_pixels)
+    remembered = None if version.settings.cache is None or query["no_cache"] else given.sha256
+    inline = services.inline is not None and services.inline.serves(version)
+    known = remembered is not None and services.cache.may_answer(version, caller.api_key_id, remembered)
+    if not (admitted or inline or known):
+        _admit(services, caller, version, query)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"], probability)
     ticket = Ticket(submission, version, wait_s=wait_s)
-    ticket.inline = services.inline is not None and services.inline.serves(version)
+    ticket.inline = inline
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
-    forgetful = version.settings.cache is None or query["no_cache"]
-    return Prepared(ticket, None if forgetful else given.sha256, () if split is None else split.shadows)
+    return Prepared(ticket, remembered, () if split is None else split.shadows)
+
+
+def admit_early(services: Services, caller: Principal, *, model: str, query: dict[str, Any]) -> bool:
+    """Let a prediction in before its body is read, so that refusing costs neither reading nor storing.
+
+    Returns:
+        False where only the body tells whether it needs room: it may be answered from memory, or in this process.
+
+    Raises:
+        RefusedError: There is no room for it, or its turn would not come in time.
+        StoreError: There is no such model or version.
+    """
+    version = services.models.route(model, query["version"]).version
+    if services.inline is not None and services.inline.serves(version):
+        return False
+    if version.settings.cache is not None and not query["no_cache"]:
+        return False
+    _admit(services, caller, version, query)
+    return True
 
 
 def run(services: Services, prepared: Prepared) -> None:
@@ -193,6 +227,7 @@ def put_item(
     """
     wait_s = wait_seconds(headers["prefer"])
     version = resolve_index(services, model)
+    _admit(services, caller, version, query)
     given = read_input(request, version, services.settings.max_pixels)
     asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
     submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
@@ -209,6 +244,10 @@ def _submit(services: Services, ticket: Ticket) -> None:
         ticket.wait(ticket.wait_s or ACCEPT_TIMEOUT_S)
     finally:
         services.listener.forget(ticket.submission.id, ticket.finish)
+
+
+def _admit(services: Services, caller: Principal, version: ServedVersion, query: dict[str, Any]) -> None:
+    services.admission.check(caller, version, priority=query["priority"], deadline_ms=query["deadline_ms"])
 
 
 def _submission(
@@ -228,6 +267,9 @@ def _submission(
         model_version_id=version.model_version_id,
         reply_channel=services.channel,
         priority=query["priority"],
+        lag_s=services.pressure.lag_s(
+            Place(caller.api_key_id, RANKS[query["priority"]], f"{version.model}/{version.number}")
+        ),
         input=given.value,
         input_sha256=stored,
         input_bytes=given.size,

@@ -1,7 +1,8 @@
 """Imports every table once, so that `Base.metadata` is whole wherever this module was imported."""
 
 from store.database import Base
-from store.tables.api_key import ApiKey
+from store.tables.api_key import ApiKey, RetiredSecret
+from store.tables.audit_entry import AuditEntry
 from store.tables.backtest import Backtest, BacktestItem
 from store.tables.batch_ceiling import BatchCeiling
 from store.tables.decision import Decision
@@ -18,6 +19,8 @@ from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 from store.tables.process_layout import ProcessLayout
+from store.tables.reaper_run import ReaperRun
+from store.tables.redrive import Redrive
 from store.tables.similarity_index import SimilarityIndex
 from store.tables.traffic import Traffic, TrafficArm, TrafficMinute
 from store.tables.training import Training, TrainingExample, TrainingSchedule
@@ -29,6 +32,7 @@ metadata = Base.metadata
 
 __all__ = [
     "ApiKey",
+    "AuditEntry",
     "Backtest",
     "BacktestItem",
     "BatchCeiling",
@@ -49,6 +53,9 @@ __all__ = [
     "ModelVersion",
     "Prediction",
     "ProcessLayout",
+    "ReaperRun",
+    "Redrive",
+    "RetiredSecret",
     "SimilarityIndex",
     "Traffic",
     "TrafficArm",

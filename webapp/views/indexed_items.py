@@ -7,7 +7,7 @@ from flask.views import MethodView
 
 from schemas import indexed_items as schemas
 from schemas import predictions as prediction_schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from store.database import open_session
 from store.errors import ObjectMissingError, UnknownItemError
 from store.indexed_items import (
@@ -19,6 +19,7 @@ from store.indexed_items import (
 )
 from store.replies import publish
 from webapp.answering import answer
+from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
@@ -33,6 +34,7 @@ from webapp.problems import (
     MALFORMED_BODY,
     NO_INDEX,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     TOO_LARGE,
     UNKNOWN_INDEXED_ITEM,
     UNKNOWN_MODEL,
@@ -97,7 +99,7 @@ class IndexedItemListViews(MethodView):
         Your key's own, in the order in which they were first put.
         """
         version, caller, limit = resolve_index(services(), model), principal(), query["limit"]
-        with open_session(services().database) as session:
+        with services().reading(caller.api_key_id) as session:
             rows = list_indexed_items(
                 session, version, api_key_id=caller.api_key_id, after=query["cursor"], limit=limit
             )
@@ -136,6 +138,7 @@ class IndexedItemViews(MethodView):
         INVALID_INPUT,
         INVALID_ITEM_NAME,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,
@@ -191,6 +194,7 @@ class IndexedItemViews(MethodView):
             canceled = remove_indexed_item(
                 session, version, api_key_id=principal().api_key_id, catalog=catalog, external_id=external_id
             )
+            audit(session, AuditAction.REMOVE_INDEXED_ITEM, f"models/{model}/items/{catalog}/{external_id}")
         publish(services().redis, canceled)
 
 
@@ -221,7 +225,7 @@ class IndexedItemPhotoViews(MethodView):
 
 def _find(model: str, catalog: str, external_id: str) -> IndexEntry:
     version = resolve_index(services(), model)
-    with open_session(services().database) as session:
+    with services().reading(principal().api_key_id) as session:
         return get_indexed_item(
             session, version, api_key_id=principal().api_key_id, catalog=catalog, external_id=external_id
         )

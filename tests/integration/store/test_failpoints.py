@@ -15,7 +15,8 @@ from sqlalchemy import create_engine, text
 from store.failpoints import hit_when_sent
 with create_engine(sys.argv[1]).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
     hit_when_sent("sent")
-    connection.execute(text("INSERT INTO items (catalog, external_id) VALUES ('failpoint', :name)"), {"name": sys.argv[2]})
+    insert = text("INSERT INTO items (catalog, external_id, last_seen_at) VALUES ('failpoint', :name, now())")
+    connection.execute(insert, {"name": sys.argv[2]})
 print("answered")
 """
 

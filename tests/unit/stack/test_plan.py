@@ -83,9 +83,9 @@ def test_web_is_stopped_before_the_workers_and_they_before_the_servers() -> None
 
 
 def test_web_serves_as_configured() -> None:
-    command = web_command(host="0.0.0.0", port=80, processes=3)  # noqa: S104 - only compared
+    command = web_command(host="0.0.0.0", port=80, processes=3, grace_s=2.5)  # noqa: S104 - only compared
 
-    assert {"--host=0.0.0.0", "--port=80", "--workers=3", "--interface=asginl"} <= set(command)
+    assert {"webapp.server", "--host=0.0.0.0", "--port=80", "--processes=3", "--grace=2.5"} <= set(command)
 
 
 def test_a_plan_tells_where_things_are(settings: Settings) -> None:

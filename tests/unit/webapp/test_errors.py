@@ -22,6 +22,8 @@ ELSEWHERE = {
     store.SchemaVersionError,
     # Of workers alone.
     store.StaleClaimError,
+    # A base alone.
+    errors.RefusedError,
     # Told by its number among the results of a file.
     errors.BadLineError,
     WebError,

@@ -42,6 +42,7 @@ FILLED = {
     "prediction_id": UUID,
     "training_id": UUID,
     "backtest_id": "1",
+    "key_id": "7hQ2mZx0Ta",
     "catalog": "shop",
     "external_id": "42",
 }
