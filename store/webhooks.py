@@ -107,7 +107,8 @@ def get_endpoint(session: Session, endpoint_id: UUID, *, api_key_id: int | None,
         UnknownWebhookError: There is none, or it is another tenant's.
     """
     statement = _visible(api_key_id).where(WebhookEndpoint.id == endpoint_id)
-    row = session.scalar(statement.with_for_update() if lock else statement)
+    # No stronger: whoever writes a delivery for it at this moment must not wait for us.
+    row = session.scalar(statement.with_for_update(key_share=True) if lock else statement)
     if row is None:
         raise UnknownWebhookError(f"there is no webhook endpoint {endpoint_id}; GET /v1/webhooks lists them")
     return row

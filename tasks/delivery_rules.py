@@ -114,7 +114,8 @@ def _retry_after(heard: Heard, now: datetime) -> float | None:
         return min(float(text[:9]), LONGEST_WISH_S)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # No date, or one with a zone that is farther off than there are zones.
         return None
     if at.tzinfo is None:
         return None

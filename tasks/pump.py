@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError
 
-from store.database import HeldConnection
+from store.database import HeldConnection, is_outage
 from store.delivery_ledger import (
     BreakerRule,
     DeliveryClaim,
@@ -24,7 +24,6 @@ from store.delivery_ledger import (
     record_outcomes,
     take_back,
 )
-from tasks.completion import is_outage
 from tasks.life import WorkerLife
 
 log = structlog.get_logger()

@@ -78,16 +78,17 @@ class Sender:
 
     def send(self, claim: DeliveryClaim) -> DeliveryOutcome:
         """Attempt one delivery; whatever happens is an outcome."""
-        hit("pump.sending")
         started = time.perf_counter()
         try:
-            heard = self._ask(claim, started)
+            hit("pump.sending")
+            outcome = judge(claim, self._ask(claim, started), self._schedule)
+            hit("pump.sent")
         # A fault of ours must neither end the thread that sends for everybody nor lose the delivery: it is tried again.
         except Exception:
             log.exception("delivery_fault", delivery=str(claim.id))
-            heard = Heard(duration_ms=_since(started), headers={}, error="a fault of ours; it was logged")
-        hit("pump.sent")
-        return judge(claim, heard, self._schedule)
+            fault = Heard(duration_ms=_since(started), headers={}, error="a fault of ours; it was logged")
+            return judge(claim, fault, self._schedule)
+        return outcome
 
     def _ask(self, claim: DeliveryClaim, started: float) -> Heard:
         try:

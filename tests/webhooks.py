@@ -35,14 +35,14 @@ class Hooks:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        with Session(connection, join_transaction_mode="create_savepoint") as session:
+        with Session(connection, join_transaction_mode="rollback_only") as session:
             self.api_key_id = create_key(session, name="hooks", scopes=[Scope.PREDICT, Scope.READ])[0].id
             session.commit()
         self.secrets: dict[UUID, str] = {}
 
     def add(self, *events: WebhookEvent, url: str = URL) -> UUID:
         """Make an endpoint; returns its id."""
-        with Session(self.connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
+        with Session(self.connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
             row, secret = create_endpoint(
                 session, BOX, api_key_id=self.api_key_id, url=url, description="", events=events
             )

@@ -31,6 +31,7 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhook_deliveries,
     webhooks,
 )
 
@@ -53,6 +54,7 @@ BLUEPRINTS = (
     promotions.blp,
     keys.blp,
     webhooks.blp,
+    webhook_deliveries.blp,
     status.blp,
     health.blp,
 )

@@ -16,8 +16,8 @@ from werkzeug.routing import Rule
 from schemas.predictions import EXAMPLE
 from schemas.problems import ProblemSchema
 from schemas.trainings import ID as TRAINING_ID
-from schemas.webhooks import DELIVERY_ID
-from schemas.webhooks import ID as WEBHOOK_ID
+from schemas.webhook_examples import DELIVERY_ID
+from schemas.webhook_examples import ID as WEBHOOK_ID
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses

@@ -296,7 +296,7 @@ def _submission(
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
         assignment_probability=assignment_probability,
-        # Photos for an index are put without one: their own requests tell.
+        # A photo that is put into an index names none.
         webhook_id=query.get("webhook"),
         image_url=given.url,
     )

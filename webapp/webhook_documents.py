@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.enums import TEST_EVENT, WebhookEvent
-from schemas.webhooks import DELIVERY_ID, PAYLOADS
+from schemas.webhook_examples import DELIVERY_ID, PAYLOADS
 
 SUMMARIES = {
     WebhookEvent.PREDICTION_SUCCEEDED: "A prediction has its answer",

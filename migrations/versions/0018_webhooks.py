@@ -1,7 +1,7 @@
 """Webhook endpoints, deliveries and attempts, and the triggers that write a delivery with the end that it tells of.
 
 Revision ID: 0018
-Revises: 0015
+Revises: 0017
 """
 
 from collections.abc import Sequence

@@ -32,6 +32,7 @@ from webapp.problems import (
     PREDICTION_STATE,
     TOO_LARGE,
     UNKNOWN_MODEL,
+    UNKNOWN_NAMED_WEBHOOK,
     UNKNOWN_PATH,
     UNKNOWN_PREDICTION,
     UNKNOWN_VERSION,
@@ -59,6 +60,7 @@ class PredictionCreateViews(MethodView):
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_OPTION,
         INVALID_INPUT,
+        UNKNOWN_NAMED_WEBHOOK,
         OBJECTS_UNAVAILABLE,
         *OF_ADMISSION,
     )

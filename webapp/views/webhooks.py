@@ -1,4 +1,4 @@
-"""Webhooks: endpoints that hear of what happens, and what was sent to them."""
+"""Webhook endpoints: URLs that hear of what happens."""
 
 from typing import Any
 from uuid import UUID
@@ -7,13 +7,14 @@ from flask import Response, make_response, url_for
 from flask.views import MethodView
 from sqlalchemy.orm import Session
 
+from schemas import webhook_examples as examples
 from schemas import webhooks as schemas
-from schemas.enums import DeliveryState, Scope, WebhookEvent
+from schemas.enums import Scope, WebhookEvent
 from schemas.predictions import PageQueryArgsSchema
 from store import deliveries, webhooks
 from store.database import open_session
 from store.secret_box import SecretBox
-from store.tables.webhook import WebhookDelivery, WebhookEndpoint
+from store.tables.webhook import WebhookEndpoint
 from webapp.auth import principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError
@@ -23,7 +24,6 @@ from webapp.problems import (
     INVALID_WEBHOOK,
     INVALID_WEBHOOK_URL,
     MALFORMED_REQUEST,
-    UNKNOWN_DELIVERY,
     UNKNOWN_PATH,
     UNKNOWN_WEBHOOK,
     WEBHOOK_LIMIT,
@@ -32,7 +32,8 @@ from webapp.problems import (
     problems,
 )
 from webapp.services import services
-from webapp.webhook_presenter import present_delivery, present_delivery_with_attempts, present_endpoint
+from webapp.views.webhook_deliveries import delivery_response
+from webapp.webhook_presenter import next_cursor, present_endpoint
 
 blp = Blueprint("webhooks", __name__, url_prefix="/v1", description="Be told instead of asking.")
 
@@ -45,7 +46,7 @@ class WebhookViews(MethodView):
     @blp.doc(operationId="list_webhooks")
     @require(Scope.READ)
     @blp.arguments(PageQueryArgsSchema(), location="query")
-    @blp.response(200, schemas.WebhookPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
+    @blp.response(200, schemas.WebhookPageSchema, description="A page.", example=examples.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any]) -> dict[str, Any]:
         """List webhook endpoints.
 
@@ -55,17 +56,17 @@ class WebhookViews(MethodView):
             rows = webhooks.list_endpoints(
                 session, api_key_id=visible_to(), before=query["cursor"], limit=query["limit"]
             )
-        return {"data": [present_endpoint(row) for row in rows], "next_cursor": _cursor(rows, query["limit"])}
+        return {"data": [present_endpoint(row) for row in rows], "next_cursor": next_cursor(rows, query["limit"])}
 
     @problems(MALFORMED_REQUEST, INVALID_WEBHOOK, INVALID_WEBHOOK_URL, WEBHOOK_LIMIT, WEBHOOKS_NOT_CONFIGURED)
     @blp.doc(operationId="create_webhook")
     @require(Scope.PREDICT)
-    @blp.arguments(schemas.WebhookRequestSchema, example=schemas.REQUEST_EXAMPLE)
+    @blp.arguments(schemas.WebhookRequestSchema, example=examples.REQUEST_EXAMPLE)
     @blp.response(
         201,
         schemas.WebhookWithSecretSchema,
         description="It was made; the secret is shown this once.",
-        example=schemas.CREATED_EXAMPLE,
+        example=examples.CREATED_EXAMPLE,
         headers=WEBHOOK_HEADERS,
     )
     def post(self, wanted: dict[str, Any]) -> Response:
@@ -99,7 +100,7 @@ class WebhookByIdViews(MethodView):
     @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
     @blp.doc(operationId="get_webhook")
     @require(Scope.READ)
-    @blp.response(200, schemas.WebhookSchema, description="The endpoint.", example=schemas.EXAMPLE)
+    @blp.response(200, schemas.WebhookSchema, description="The endpoint.", example=examples.EXAMPLE)
     def get(self, webhook_id: UUID) -> dict[str, Any]:
         """Read a webhook endpoint.
 
@@ -112,7 +113,7 @@ class WebhookByIdViews(MethodView):
     @blp.doc(operationId="change_webhook")
     @require(Scope.PREDICT)
     @blp.arguments(schemas.WebhookChangeSchema, example={"events": ["prediction.failed"]})
-    @blp.response(200, schemas.WebhookSchema, description="As it is now.", example=schemas.EXAMPLE)
+    @blp.response(200, schemas.WebhookSchema, description="As it is now.", example=examples.EXAMPLE)
     def patch(self, wanted: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
         """Change a webhook endpoint.
 
@@ -152,7 +153,7 @@ class WebhookSecretViews(MethodView):
         200,
         schemas.WebhookWithSecretSchema,
         description="The new secret, shown this once.",
-        example=schemas.ROTATED_EXAMPLE,
+        example=examples.ROTATED_EXAMPLE,
     )
     def post(self, webhook_id: UUID) -> dict[str, Any]:
         """Give a webhook endpoint a new secret.
@@ -175,7 +176,7 @@ class WebhookPauseViews(MethodView):
     @blp.doc(operationId="pause_webhook")
     @require(Scope.PREDICT)
     @blp.arguments(schemas.WebhookPauseSchema, example={"reason": "the shop moves"})
-    @blp.response(200, schemas.WebhookSchema, description="It is paused.", example=schemas.PAUSED_EXAMPLE)
+    @blp.response(200, schemas.WebhookSchema, description="It is paused.", example=examples.PAUSED_EXAMPLE)
     def post(self, wanted: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
         """Pause a webhook endpoint.
 
@@ -194,7 +195,7 @@ class WebhookResumeViews(MethodView):
     @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
     @blp.doc(operationId="resume_webhook")
     @require(Scope.PREDICT)
-    @blp.response(200, schemas.WebhookSchema, description="It is enabled.", example=schemas.EXAMPLE)
+    @blp.response(200, schemas.WebhookSchema, description="It is enabled.", example=examples.EXAMPLE)
     def post(self, webhook_id: UUID) -> dict[str, Any]:
         """Resume a webhook endpoint.
 
@@ -217,7 +218,7 @@ class WebhookTestViews(MethodView):
         202,
         schemas.WebhookDeliverySchema,
         description="It is about to be sent.",
-        example=schemas.TEST_EXAMPLE,
+        example=examples.TEST_EXAMPLE,
         headers=DELIVERY_HEADERS,
     )
     def post(self, webhook_id: UUID) -> Response:
@@ -226,77 +227,7 @@ class WebhookTestViews(MethodView):
         A `webhook.test`, on the way of every other event. Read the delivery to see what the endpoint answered.
         """
         with open_session(services().database) as session:
-            return _accepted(deliveries.send_test(session, _find(session, webhook_id)))
-
-
-@blp.route("/webhooks/<uuid:webhook_id>/deliveries")
-class WebhookDeliveryViews(MethodView):
-    """What is sent to one endpoint."""
-
-    @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH, INVALID_PAGE)
-    @blp.doc(operationId="list_webhook_deliveries")
-    @require(Scope.READ)
-    @blp.arguments(schemas.WebhookDeliveryQueryArgsSchema(), location="query")
-    @blp.response(200, schemas.WebhookDeliveryPageSchema, description="A page.", example=schemas.DELIVERIES_EXAMPLE)
-    def get(self, query: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
-        """List what was, or is to be, sent to a webhook endpoint.
-
-        Newest first. What ended is kept for 30 days.
-        """
-        state: DeliveryState | None = query["state"]
-        with open_session(services().database) as session:
-            rows = deliveries.list_deliveries(
-                session, _find(session, webhook_id), state=state, before=query["cursor"], limit=query["limit"]
-            )
-        return {"data": [present_delivery(row) for row in rows], "next_cursor": _cursor(rows, query["limit"])}
-
-
-@blp.route("/webhook-deliveries/<uuid:delivery_id>")
-class WebhookDeliveryByIdViews(MethodView):
-    """One delivery."""
-
-    @problems(UNKNOWN_DELIVERY, UNKNOWN_PATH)
-    @blp.doc(operationId="get_webhook_delivery")
-    @require(Scope.READ)
-    @blp.response(
-        200,
-        schemas.WebhookDeliveryWithAttemptsSchema,
-        description="The delivery.",
-        example=schemas.DELIVERY_WITH_ATTEMPTS_EXAMPLE,
-    )
-    def get(self, delivery_id: UUID) -> dict[str, Any]:
-        """Read a webhook delivery.
-
-        With every attempt: when, how long it took, what the endpoint answered or why it did not.
-        """
-        with open_session(services().database) as session:
-            row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
-            return present_delivery_with_attempts(row, deliveries.list_attempts(session, row))
-
-
-@blp.route("/webhook-deliveries/<uuid:delivery_id>/redeliver")
-class WebhookRedeliveryViews(MethodView):
-    """Sending one delivery again."""
-
-    @problems(UNKNOWN_DELIVERY, UNKNOWN_PATH, WEBHOOK_STATE)
-    @blp.doc(operationId="redeliver_webhook")
-    @require(Scope.PREDICT)
-    @blp.response(
-        202,
-        schemas.WebhookDeliverySchema,
-        description="It is about to be sent again.",
-        example=schemas.PENDING_EXAMPLE,
-        headers=DELIVERY_HEADERS,
-    )
-    def post(self, delivery_id: UUID) -> Response:
-        """Send a webhook delivery again.
-
-        Now, and with all ten attempts anew, whatever became of it. It keeps its `webhook-id`, by which a receiver
-        knows that it saw it before. To a paused endpoint it is sent once that is resumed.
-        """
-        with open_session(services().database) as session:
-            row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
-            return _accepted(deliveries.redeliver(session, row))
+            return delivery_response(deliveries.send_test(session, _find(session, webhook_id)))
 
 
 def _find(session: Session, webhook_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
@@ -311,13 +242,3 @@ def _check_events(events: list[WebhookEvent] | tuple[()]) -> None:
     """Trainings and promotions are for those who may read them."""
     if not all(event.is_own for event in events) and not principal().may(Scope.READ):
         raise ScopeError("only a key with the scope 'read' may be told of trainings and promotions")
-
-
-def _accepted(delivery: WebhookDelivery) -> Response:
-    response = make_response(schemas.WebhookDeliverySchema().dump(present_delivery(delivery)), 202)
-    response.headers["Location"] = url_for("webhooks.WebhookDeliveryByIdViews", delivery_id=delivery.id)
-    return response
-
-
-def _cursor(rows: Any, limit: int) -> str | None:
-    return str(rows[-1].id) if len(rows) == limit else None
