@@ -1,11 +1,13 @@
 """`tasks.fetching`: pictures that requests name by their URL, from a real server into real rows."""
 
+import io
 import threading
 from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 import redis
+from PIL import Image
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
@@ -22,7 +24,7 @@ from tasks import fetching
 from tasks.doorbell import Doorbell
 from tasks.fetching import MAX_ATTEMPTS, Fetcher
 from tasks.life import WorkerLife
-from tests.factories import Rows, picture
+from tests.factories import Rows
 from tests.integration.tasks.conftest import make_life
 from tests.outside import Outside, drip, reply, running_outside
 from tests.running import SAMPLES, wait_until
@@ -91,6 +93,12 @@ def add_and_wait(rows: Rows, url: str, **changes: object) -> UUID:
     return prediction_id
 
 
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def error(rows: Rows, prediction_id: UUID) -> tuple[str, str, str]:
     row = rows.get(prediction_id)
     return row.status, row.error_code, row.error_detail
@@ -130,7 +138,7 @@ def test_what_is_fetched_is_judged_by_its_bytes(rows: Rows, outside: Outside) ->
 
 @pytest.mark.usefixtures("fetcher")
 def test_a_picture_beyond_the_limit_of_pixels_is_refused(rows: Rows, outside: Outside) -> None:
-    url = outside.serve("/a.png", picture("PNG", "1", (2000, 1000)))
+    url = outside.serve("/a.png", encoded(Image.new("1", (2000, 1000))))
 
     assert error(rows, add_and_wait(rows, url))[1] == ErrorCode.INVALID_INPUT
 
