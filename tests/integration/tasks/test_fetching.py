@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from uuid import UUID
 
 import pytest
@@ -157,9 +158,9 @@ def test_an_answer_that_will_stay_fails_at_once(rows: Rows, outside: Outside, st
 def test_an_answer_that_may_pass_is_asked_again(rows: Rows, outside: Outside) -> None:
     answers = iter([503, 429, 200])
 
-    def answer(handler: object) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
         status = next(answers)
-        reply(handler, status, PHOTO if status == 200 else b"")  # type: ignore[arg-type]
+        reply(handler, status, PHOTO if status == 200 else b"")
 
     assert rows.status(add_and_wait(rows, outside.answer("/a.png", answer))) == "queued"
     assert len(outside.seen) == 3
@@ -212,7 +213,12 @@ def test_a_cancelled_prediction_is_fetched_no_more(fetcher: Fetcher, rows: Rows,
 
 def test_a_slow_host_keeps_nobody_who_waits_for_another(fetcher: Fetcher, rows: Rows, outside: Outside) -> None:
     released = threading.Event()
-    slow = outside.answer("/slow.png", lambda handler: (released.wait(10), reply(handler, 404))[1])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(10)
+        reply(handler, 404)
+
+    slow = outside.answer("/slow.png", answer)
     with running_outside() as quick:
         fetcher._client.rules = OutwardRules(ports=frozenset({outside.port, quick.port}))
         rows.add_many(40, input=None, image_url=slow)
