@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -53,6 +54,10 @@ class DecodePool:
         """Get ready for items of this form."""
         if self._sandbox is not None and spec.type == "image":
             self._sandbox.start()
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Where this thread decodes what it reads by itself while the block runs: where items are decoded."""
+        return nullcontext() if self._sandbox is None else decoding_in(self._sandbox)
 
     def close(self) -> None:
         """End the threads and processes."""

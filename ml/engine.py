@@ -6,6 +6,7 @@ Shapes: B batch; ``...`` the item's own shape.
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -188,6 +189,10 @@ class Engine:
             NotLoadedError: The model is not loaded.
         """
         return self._decoders.decode(self._models[key].predictor, payloads)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """While the block runs, pictures that this thread decodes are decoded where ``decode`` does it."""
+        return self._decoders.decoding()
 
     def compute(self, key: Key, decoded: Sequence[Decoded]) -> list[Outcome]:
         """Answer decoded items, in order, with one forward for all when nothing goes wrong.

@@ -24,7 +24,9 @@ _source = _Source()
 
 @contextmanager
 def decoding_in(sandbox: Sandbox, timeout_s: float = ITEM_TIMEOUT_S) -> Iterator[None]:
-    """Have the pictures that this thread asks for decoded there. What was read is gone when the block ends.
+    """Have the pictures that this thread asks for decoded there.
+
+    What was read is gone when the next is read, and when the block ends.
 
     Args:
         sandbox: Where.
@@ -41,7 +43,7 @@ def decoding_in(sandbox: Sandbox, timeout_s: float = ITEM_TIMEOUT_S) -> Iterator
 def read_picture(data: bytes, *, target_px: int) -> Picture:
     """Decode a picture; see ``ml.images.decode_picture``.
 
-    What is made of the pixels must be copied before the item is done: they may lie in memory that the next one uses.
+    What is made of the pixels must be copied: they may lie in memory that the next picture is decoded into.
 
     Raises:
         InvalidInputError: It cannot be used.
@@ -49,5 +51,7 @@ def read_picture(data: bytes, *, target_px: int) -> Picture:
     """
     if _source.sandbox is None or _source.opened is None:
         return decode_picture(data, target_px=target_px)
+    # The one before is done with, and its child is free again.
+    _source.opened.close()
     decoded = _source.sandbox.decoded(data, target_px=target_px, timeout_s=_source.timeout_s)
     return _source.opened.enter_context(decoded)

@@ -5,6 +5,7 @@ name says, or said a moment ago, decides nothing.
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -55,6 +56,14 @@ REFUSED_V6 = tuple(
         "2001:db8::/32",  # Documentation.
         "3fff::/20",
     )
+)
+
+#: A host in brackets, and nothing beside it but a port.
+BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\](:[0-9]*)?")
+
+#: A name with underscores: none by the letter, and in use. Punycode is read by the letter alone.
+LOOSE_NAME = re.compile(
+    r"(?!.*xn--)(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]{1,63}\.?", re.ASCII | re.IGNORECASE
 )
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -163,6 +172,8 @@ def read_url(text: str, rules: OutwardRules) -> Target:
         raise UrlRefusedError("must begin with http:// or https://")
     if "@" in parts.netloc:
         raise UrlRefusedError("must hold no user and no password")
+    if ("[" in parts.netloc or "]" in parts.netloc) and BRACKETED.fullmatch(parts.netloc) is None:
+        raise UrlRefusedError("must write an IPv6 address in brackets")
     port = PORTS[parts.scheme] if port is None else port
     if not rules.allows_port(port):
         raise UrlRefusedError("must use port 80 or 443")
@@ -202,8 +213,7 @@ def _to_ascii(host: str) -> str:
         # Also maps full-width digits and other dots to plain ones, before anybody looks at what they say.
         return idna.encode(host, uts46=True, transitional=False).decode("ascii")
     except idna.IDNAError as error:
-        if host.isascii() and all(character.isalnum() or character in "-._" for character in host):
-            # Names with an underscore are none by the letter, and are in use.
+        if LOOSE_NAME.fullmatch(host):
             return host
         raise UrlRefusedError("has a host that is no name") from error
 

@@ -159,11 +159,13 @@ class _Exchange:
         url = httpcore.URL(
             scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
         )
+        # Without a body nothing says how long it is.
+        content = body if body or method != "GET" else None
         try:
             with (
                 self._client.pool(backend) as pool,
                 pool.stream(
-                    method, url, headers=[*ours, *headers], content=body, extensions={"timeout": timeout}
+                    method, url, headers=[*ours, *headers], content=content, extensions={"timeout": timeout}
                 ) as response,
             ):
                 return self._read(response, target)

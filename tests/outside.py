@@ -77,7 +77,7 @@ class Outside:
         self._thread.join()
 
 
-def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
+def reply(handler: BaseHTTPRequestHandler, status: int = 200, body: bytes = b"", **headers: str) -> None:
     """Answer a request."""
     handler.send_response(status)
     for name, value in headers.items():

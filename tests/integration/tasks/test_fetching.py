@@ -1,11 +1,14 @@
 """`tasks.fetching`: pictures that requests name by their URL, from a real server into real rows."""
 
+import io
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from uuid import UUID
 
 import pytest
 import redis
+from PIL import Image
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
@@ -22,7 +25,7 @@ from tasks import fetching
 from tasks.doorbell import Doorbell
 from tasks.fetching import MAX_ATTEMPTS, Fetcher
 from tasks.life import WorkerLife
-from tests.factories import Rows, picture
+from tests.factories import Rows
 from tests.integration.tasks.conftest import make_life
 from tests.outside import Outside, drip, reply, running_outside
 from tests.running import SAMPLES, wait_until
@@ -91,6 +94,12 @@ def add_and_wait(rows: Rows, url: str, **changes: object) -> UUID:
     return prediction_id
 
 
+def encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def error(rows: Rows, prediction_id: UUID) -> tuple[str, str, str]:
     row = rows.get(prediction_id)
     return row.status, row.error_code, row.error_detail
@@ -130,7 +139,7 @@ def test_what_is_fetched_is_judged_by_its_bytes(rows: Rows, outside: Outside) ->
 
 @pytest.mark.usefixtures("fetcher")
 def test_a_picture_beyond_the_limit_of_pixels_is_refused(rows: Rows, outside: Outside) -> None:
-    url = outside.serve("/a.png", picture("PNG", "1", (2000, 1000)))
+    url = outside.serve("/a.png", encoded(Image.new("1", (2000, 1000))))
 
     assert error(rows, add_and_wait(rows, url))[1] == ErrorCode.INVALID_INPUT
 
@@ -149,9 +158,9 @@ def test_an_answer_that_will_stay_fails_at_once(rows: Rows, outside: Outside, st
 def test_an_answer_that_may_pass_is_asked_again(rows: Rows, outside: Outside) -> None:
     answers = iter([503, 429, 200])
 
-    def answer(handler: object) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
         status = next(answers)
-        reply(handler, status, PHOTO if status == 200 else b"")  # type: ignore[arg-type]
+        reply(handler, status, PHOTO if status == 200 else b"")
 
     assert rows.status(add_and_wait(rows, outside.answer("/a.png", answer))) == "queued"
     assert len(outside.seen) == 3
@@ -204,7 +213,12 @@ def test_a_cancelled_prediction_is_fetched_no_more(fetcher: Fetcher, rows: Rows,
 
 def test_a_slow_host_keeps_nobody_who_waits_for_another(fetcher: Fetcher, rows: Rows, outside: Outside) -> None:
     released = threading.Event()
-    slow = outside.answer("/slow.png", lambda handler: (released.wait(10), reply(handler, 404))[1])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(10)
+        reply(handler, 404)
+
+    slow = outside.answer("/slow.png", answer)
     with running_outside() as quick:
         fetcher._client.rules = OutwardRules(ports=frozenset({outside.port, quick.port}))
         rows.add_many(40, input=None, image_url=slow)

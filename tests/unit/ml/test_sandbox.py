@@ -16,6 +16,7 @@ from ml.engine import Engine
 from ml.errors import DecodeFailedError, InvalidInputError
 from ml.images import decode_picture
 from ml.kinds import build_untrained
+from ml.picture_source import decoding_in, read_picture
 from ml.sandbox import Sandbox
 from ml.sandbox_protocol import (
     Failure,
@@ -210,6 +211,14 @@ def test_one_bad_picture_among_many_fails_alone(image_spec: ModelSpec, monkeypat
     outcomes = engine.compute(("images", 1), engine.decode(("images", 1), payloads))
     engine.close()
     assert [outcome.error_code for outcome in outcomes] == [None, "invalid_input", None, "invalid_input", None]
+
+
+def test_several_pictures_of_one_block_are_decoded_one_after_another(one: Sandbox) -> None:
+    with decoding_in(one):
+        shapes = [read_picture(data, target_px=0).pixels_hwc.shape for data in (PHOTO, DRAWING, PHOTO)]
+
+    assert shapes[0] == shapes[2] == (640, 480, 3)
+    assert one._free.qsize() == 1
 
 
 def test_a_model_without_pictures_starts_no_process(vector_spec: ModelSpec) -> None:

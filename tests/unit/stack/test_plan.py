@@ -62,12 +62,16 @@ def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pyt
     assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "delivery", "fetch", "beat", "flower"]
 
 
-def test_workers_of_predictions_trainings_and_deliveries_hold_claims(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_claim_rows_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     services = _services(settings, monkeypatch, workers=2)
 
-    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training", "delivery"]
+    assert [service.name for service in services if service.holds_claims] == [
+        "cpu-0",
+        "cpu-1",
+        "training",
+        "delivery",
+        "fetch",
+    ]
 
 
 def test_a_worker_is_told_its_role_and_device(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -123,7 +124,12 @@ def test_whoever_was_reached_is_checked_again(
 def test_the_host_is_told_by_its_name(outside: Outside) -> None:
     client = OutwardClient(outside.rules, resolver=Resolver(["127.0.0.1"]))
     heard: list[str | None] = []
-    outside.answer("/", lambda handler: (heard.append(handler.headers["Host"]), reply(handler, 200))[1])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        heard.append(handler.headers["Host"])
+        reply(handler, 200)
+
+    outside.answer("/", answer)
 
     get(client, f"http://Shop.example:{outside.port}/")
     client.close()
@@ -133,7 +139,12 @@ def test_the_host_is_told_by_its_name(outside: Outside) -> None:
 def test_nothing_of_ours_goes_along(client: OutwardClient, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    outside.answer("/", lambda handler: (heard.extend(handler.headers), reply(handler, 200, Set_Cookie="a=b"))[1])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        heard.extend(handler.headers)
+        reply(handler, 200, Set_Cookie="a=b")
+
+    outside.answer("/", answer)
 
     get(client, outside.url("/"))
     get(client, outside.url("/"))
@@ -196,13 +207,11 @@ def test_without_redirects_the_redirect_is_the_reply(client: OutwardClient, outs
 
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_body_beyond_the_cap_is_refused(client: OutwardClient, outside: Outside, *, stated: bool) -> None:
-    headers = {} if stated else {"Content_Length": ""}
-    url = outside.answer(
-        "/", lambda handler: _unmeasured(handler, bytes(20_000)) if headers else reply(handler, 200, bytes(20_000))
-    )
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        (reply if stated else _unmeasured)(handler, body=bytes(20_000))
 
     with pytest.raises(AnswerRefusedError, match="more than 10000 bytes"):
-        get(client, url)
+        get(client, outside.answer("/", answer))
 
 
 def test_a_body_may_be_cut_off_instead(client: OutwardClient, outside: Outside) -> None:
@@ -284,10 +293,9 @@ def test_a_host_that_is_not_there_is_unavailable(client: OutwardClient, outside:
 def test_a_body_is_sent(client: OutwardClient, outside: Outside) -> None:
     heard: list[bytes] = []
 
-    def answer(handler: object) -> None:
-        length = int(handler.headers["Content-Length"])  # type: ignore[attr-defined]
-        heard.append(handler.rfile.read(length))  # type: ignore[attr-defined]
-        reply(handler, 204)  # type: ignore[arg-type]
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        heard.append(handler.rfile.read(int(handler.headers["Content-Length"])))
+        reply(handler, 204)
 
     url = outside.answer("/", answer)
     assert (
@@ -296,8 +304,8 @@ def test_a_body_is_sent(client: OutwardClient, outside: Outside) -> None:
     assert heard == [b"{}"]
 
 
-def _unmeasured(handler: object, body: bytes) -> None:
+def _unmeasured(handler: BaseHTTPRequestHandler, status: int = 200, body: bytes = b"") -> None:
     """Answer without saying how long the body is."""
-    handler.send_response(200)  # type: ignore[attr-defined]
-    handler.end_headers()  # type: ignore[attr-defined]
-    handler.wfile.write(body)  # type: ignore[attr-defined]
+    handler.send_response(status)
+    handler.end_headers()
+    handler.wfile.write(body)
