@@ -165,6 +165,15 @@ END_LIFE = PreparedStatement(
 """,
 )
 
+# Several processes reap; noting each time would cost a flush of the log for each of them.
+LAST_REAPING = PreparedStatement(
+    "last_reaping",
+    """
+    SELECT ran_at < now() - :interval * interval '1 second' AS is_due, lenient_until > now() AS lenient
+    FROM reaper_runs WHERE id = 1
+""",
+)
+
 # Whoever reaps says so. After a gap nobody could look at leases: Postgres was away, or all of us were; then those who
 # live could not renew either, and get the time for it before anything is taken from them.
 NOTE_REAPING = PreparedStatement(

@@ -22,8 +22,6 @@ WHERE = "error_code IN ('attempts_exhausted', 'worker_crash')"
 
 def upgrade() -> None:
     """Apply."""
-    # A table under load is waited for no longer than this: whoever queues behind us waits as long.
-    op.execute("SET lock_timeout = '5s'")
     op.add_column(
         "predictions",
         sa.Column("redrive_of", sa.Uuid(), nullable=True, comment="The dead letter that it asks again."),
