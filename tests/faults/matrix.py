@@ -103,10 +103,10 @@ def _basic_rows() -> Iterator[Row]:
 def _wire_rows() -> Iterator[Row]:
     for server in ("valkey", "postgres"):
         for how in ("drop", "reject", "one-way", "delay", "half-open"):
-            yield Row(f"wire cut to {server}:", f"{server} {how} 2", injectors.cut_wire, 0, 2, 14, group=7)
-            yield Row(f"wire cut to {server}:", f"{server} {how} 20", injectors.cut_wire, 0, 2, 10, group=5)
-    yield Row("wire cut to valkey:", "valkey drop 3", injectors.cut_wire, 1, 0, 0)
-    yield Row("wire cut to postgres:", "postgres drop 3", injectors.cut_wire, 1, 0, 0)
+            yield Row("wire cut", f"{server} {how} 2", injectors.cut_wire, 0, 2, 14, group=7)
+            yield Row("wire cut", f"{server} {how} 20", injectors.cut_wire, 0, 2, 10, group=5)
+    yield Row("wire cut", "valkey drop 3", injectors.cut_wire, 1, 0, 0)
+    yield Row("wire cut", "postgres drop 3", injectors.cut_wire, 1, 0, 0)
 
 
 def _clock_rows() -> Iterator[Row]:

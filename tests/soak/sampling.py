@@ -1,7 +1,6 @@
 """What is looked at every few seconds while a stack works for long."""
 
 import json
-
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
