@@ -5,6 +5,7 @@ in the results file at once, so a run may be stopped at any time and goes on wit
 """
 
 import json
+import math
 import random
 import signal
 import sys
@@ -67,7 +68,8 @@ def _chosen(only: str) -> list[Row]:
 
 def _run(rows: list[Row], size: Size, share: float, seed: int, path: Path) -> None:
     """Run what is missing; rows take turns, so that a run that is stopped has seen something of each."""
-    missing = {row: max(1, round(row.runs(size) * share)) - done(read(path))[row.name] for row in rows}
+    wanted = {row: math.ceil(row.runs(size) * share) for row in rows}
+    missing = {row: count - done(read(path)).get(row.name, 0) for row, count in wanted.items()}
     turns = {row: list(groups(row, count)) for row, count in missing.items() if count > 0}
     if not turns:
         return

@@ -352,7 +352,7 @@ def send_doorbells(arena: Arena, state: str, count: int) -> Done:
     """Ring wrongly: each message three times and in another order, or late, forged, or garbage."""
     done = Done()
     queues = _inference_queues(arena)
-    for _ in range(count):
+    while done.faults < count:
         messages = _messages(arena.rng, state)
         with redis.Redis.from_url(arena.valkey.url, socket_timeout=5) as broker:
             for message in messages:
