@@ -22,7 +22,7 @@ from tests.faults.run import groups, run_group
 
 
 @click.command()
-@click.option("--size", type=click.Choice(list(Size)), default=Size.COMMIT, show_default=True, help="How much is run.")
+@click.option("--size", type=click.Choice([str(each) for each in Size]), default=str(Size.COMMIT), show_default=True, help="How much is run.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Part of each row's faults.")
 @click.option("--only", default="", help="Rows whose name holds one of these, divided by commas.")
 @click.option("--seed", type=int, default=None, help="Of all choices; printed, so that a run can be repeated.")
@@ -33,7 +33,7 @@ from tests.faults.run import groups, run_group
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row instead of the table.")
 @click.option("--table", "table_only", is_flag=True, help="Run nothing; print what the results file holds.")
 def main(
-    size: Size,
+    size: str,
     share: float,
     only: str,
     seed: int | None,
@@ -51,7 +51,7 @@ def main(
     if not table_only:
         seed = random.SystemRandom().randint(1, 10**6) if seed is None else seed
         click.echo(f"size {size}, seed {seed}, results in {path}", err=True)
-        _run(_chosen(only), size, share, seed, path)
+        _run(_chosen(only), Size(size), share, seed, path)
     results = read(path)
     if as_json:
         for row in summarize(results):
