@@ -20,7 +20,7 @@ BROKEN = Path(__file__).parents[1] / "faults" / "broken"
 def broken_arena(folder: Path, bug: str) -> Iterator[Arena]:
     """A stack with a bug; its clients ask slowly, since its device is slow."""
     environment = {"PYTHONPATH": f"{BROKEN}:{ROOT}", "FAULTS_BREAK": bug}
-    with running_arena(folder, seed=1, environment=environment, pause_s=1.0) as arena:
+    with running_arena(folder, seed=1, environment=environment, pause_s=2.0) as arena:
         yield arena
 
 

@@ -86,7 +86,7 @@ class History:
         return requests, refusals
 
     def peek_answered(self) -> list[Request]:
-        """Return those that were answered with a result at the first try, since the last call; all stay to be judged."""
+        """Return those that were answered at the first try since the last call; all stay to be judged."""
         with self._lock:
             answered, self._answered = self._answered, []
         return answered

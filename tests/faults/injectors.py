@@ -117,11 +117,10 @@ def kill_web_at(arena: Arena, state: str, count: int) -> Done:
     )
     with web_server(port, arena.environment, arena.log_dir / "victim-web.log", armed) as server:
         while done.faults < count:
-            wait_until(lambda: _web_child(server.pid, url) is not None, DEATH_TIMEOUT_S)
-            child = _web_child(server.pid, url)
-            assert child is not None
+            child = _await_web_child(server.pid, url)
             with clients.asking():
-                wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, DEATH_TIMEOUT_S)
+                psutil.wait_procs([child], timeout=DEATH_TIMEOUT_S)
+            assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
             done.faults += 1
             done.recoveries.append(arena.probe())
     return done
@@ -161,7 +160,8 @@ def kill_beat_at(arena: Arena, state: str, count: int) -> Done:
         victims = [
             arena.family.beat(f"{state}:kill@{arena.rng.randint(1, 6)}") for _ in range(min(WAVE, count - done.faults))
         ]
-        wait_until(lambda: all(victim.died.is_set() for victim in victims), DEATH_TIMEOUT_S)
+        for victim in victims:
+            victim.died.wait(DEATH_TIMEOUT_S)
         done.faults += len(_killed(victims))
         done.recoveries.append(arena.probe())
     return done
@@ -352,7 +352,7 @@ def send_doorbells(arena: Arena, state: str, count: int) -> Done:
     """Ring wrongly: each message three times and in another order, or late, forged, or garbage."""
     done = Done()
     queues = _inference_queues(arena)
-    for _ in range(count):
+    while done.faults < count:
         messages = _messages(arena.rng, state)
         with redis.Redis.from_url(arena.valkey.url, socket_timeout=5) as broker:
             for message in messages:
@@ -487,6 +487,14 @@ def _signal_tree(pid: int, number: int) -> None:
     process = psutil.Process(pid)
     for each in [process, *process.children(recursive=True)]:
         each.send_signal(number)
+
+
+def _await_web_child(pid: int, url: str) -> psutil.Process:
+    until = time.monotonic() + DEATH_TIMEOUT_S
+    while (child := _web_child(pid, url)) is None:
+        assert time.monotonic() < until, "the web process was not born again"
+        time.sleep(0.05)
+    return child
 
 
 def _web_child(pid: int, url: str) -> psutil.Process | None:

@@ -81,7 +81,7 @@ def _basic_rows() -> Iterator[Row]:
     for state in BEAT_STATES:
         yield Row("SIGKILL", state, injectors.kill_beat_at, 2, 10, 40)
     yield Row("SIGSTOP 24 s, then SIGCONT", "worker.on_device", injectors.freeze_workers_at, 3, 24, 150, group=6)
-    yield Row("SIGSTOP 24 s, then SIGCONT", "worker.before_commit", injectors.freeze_workers_at, 3, 24, 150, group=6)
+    yield Row("SIGSTOP 24 s, then SIGCONT", "worker.before_commit", injectors.freeze_workers_at, 0, 24, 150, group=6)
     woken = "SIGSTOP, SIGCONT once others hold it"
     yield Row(woken, "worker.before_commit", injectors.wake_zombies_at, 2, 20, 150, group=5)
     yield Row("SIGSTOP", "valkey:5", injectors.freeze, 1, 10, 50, group=5)
@@ -94,8 +94,8 @@ def _basic_rows() -> Iterator[Row]:
     yield Row("all keys deleted", "flushall", injectors.command_valkey, 10, 50, 100, group=50)
     yield Row("out of memory", "maxmemory", injectors.command_valkey, 3, 10, 30, group=10)
     yield Row("turned into a replica", "readonly", injectors.command_valkey, 3, 10, 30, group=10)
-    yield Row("doorbells", "duplicate", injectors.send_doorbells, 20, 400, 1_200, group=100)
-    yield Row("doorbells", "forged", injectors.send_doorbells, 20, 400, 1_200, group=100)
+    yield Row("doorbells", "duplicate", injectors.send_doorbells, 24, 400, 1_200, group=100)
+    yield Row("doorbells", "forged", injectors.send_doorbells, 24, 400, 1_200, group=100)
     yield Row("doorbells", "garbage", injectors.send_doorbells, 20, 200, 600, group=100)
     yield Row("three beats", "beat", injectors.add_beats, 1, 10, 50, group=5)
 
@@ -103,10 +103,10 @@ def _basic_rows() -> Iterator[Row]:
 def _wire_rows() -> Iterator[Row]:
     for server in ("valkey", "postgres"):
         for how in ("drop", "reject", "one-way", "delay", "half-open"):
-            yield Row(f"wire cut to {server}:", f"{server} {how} 2", injectors.cut_wire, 0, 2, 14, group=7)
-            yield Row(f"wire cut to {server}:", f"{server} {how} 20", injectors.cut_wire, 0, 2, 10, group=5)
-    yield Row("wire cut to valkey:", "valkey drop 3", injectors.cut_wire, 1, 0, 0)
-    yield Row("wire cut to postgres:", "postgres drop 3", injectors.cut_wire, 1, 0, 0)
+            yield Row("wire cut", f"{server} {how} 2", injectors.cut_wire, 0, 2, 14, group=7)
+            yield Row("wire cut", f"{server} {how} 20", injectors.cut_wire, 0, 2, 10, group=5)
+    yield Row("wire cut", "valkey drop 3", injectors.cut_wire, 1, 0, 0)
+    yield Row("wire cut", "postgres drop 3", injectors.cut_wire, 1, 0, 0)
 
 
 def _clock_rows() -> Iterator[Row]:

@@ -4,8 +4,8 @@ Importing torch takes seconds of processor time, and a suite that kills thousand
 is forked is a process like any other: it opens its own connections, registers its own life, runs the entry point that
 `python -m tasks.worker` runs, and dies alone.
 
-`python -m tests.faults.nursery` reads one JSON object a line, `{"argv", "environment", "log"}`, and answers `{"born": pid}`;
-when a child ends it says `{"ended": pid, "status"}`.
+`python -m tests.faults.nursery` reads one JSON object a line, `{"argv", "environment", "log"}`, and answers
+`{"born": pid}`; when a child ends it says `{"ended": pid, "status"}`.
 """
 
 import json

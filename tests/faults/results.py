@@ -63,7 +63,7 @@ def done(results: Iterable[Result]) -> dict[str, int]:
     counted: defaultdict[str, int] = defaultdict(int)
     for result in results:
         counted[result.row] += result.faults
-    return counted
+    return dict(counted)
 
 
 def summarize(results: Iterable[Result]) -> list[Result]:

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 POSTGRES_SOCKET = ".s.PGSQL.5432"
@@ -95,13 +96,14 @@ class Wire:
             client.close()
             return
         self._pairs.append((client, server))
-        threading.Thread(target=self._pass_on, args=(server, client, False), daemon=True).start()
-        self._pass_on(client, server, True)
+        answers = partial(self._pass_on, server, client, is_question=False)
+        threading.Thread(target=answers, daemon=True).start()
+        self._pass_on(client, server, is_question=True)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, is_question: bool) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, *, is_question: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
-                while self._holds(is_question):
+                while self._holds(is_question=is_question):
                     time.sleep(0.02)
                 if self._cut is Cut.DELAY:
                     time.sleep(DELAY_S)
@@ -110,7 +112,7 @@ class Wire:
             _shut(source)
             _shut(target)
 
-    def _holds(self, is_question: bool) -> bool:
+    def _holds(self, *, is_question: bool) -> bool:
         """Whether nothing may pass now."""
         return self._cut in {Cut.DROP, Cut.HALF_OPEN} or (self._cut is Cut.ONE_WAY and not is_question)
 

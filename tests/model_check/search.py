@@ -47,9 +47,9 @@ def search(rules: Rules) -> Searched:
             if is_new:
                 came[key] = (state, name)
                 waiting.append(after)
-            broken = broken or (broken_by(after, rules) if is_new else None)
-            if broken is not None:
-                found.broken, found.trace = broken, [*_trace(came, state), name]
+            problem = broken or (broken_by(after, rules) if is_new else None)
+            if problem is not None:
+                found.broken, found.trace = problem, [*_trace(came, state), name]
                 found.states = len(came)
                 return found
         if last and (broken := unfinished(state)) is not None:

@@ -5,6 +5,7 @@ It may be stopped at any time by Ctrl-C: the samples are kept as they are taken,
 """
 
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -38,6 +39,8 @@ TOO_LONG = ("24 s", "doorbells")
 def main(minutes: float, every: float, folder: Path, seed: int, report_only: bool) -> None:
     """Run a soak; ends with status 1 when a promise was broken or something grows."""
     folder.mkdir(parents=True, exist_ok=True)
+    # A soak that is told to end takes its servers with it, and is judged.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not report_only:
         for name in ("samples.jsonl", "faults.jsonl"):
             (folder / name).unlink(missing_ok=True)

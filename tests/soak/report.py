@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 
 from tests.soak.sampling import ProcessSample, Sample
-
-mpl.use("agg")
-from matplotlib import pyplot as plt
 
 #: The first part of each life is left out: caches fill.
 WARM_UP_SHARE = 0.25
@@ -123,16 +120,15 @@ def _slope(process: str, figure: str, hours: "np.ndarray", values: Sequence[floa
 def _summary(samples: Sequence[Sample]) -> list[str]:
     p99 = [sample.p99_ms for sample in samples if sample.p99_ms is not None]
     quarter = max(1, len(p99) // 4)
+    first, last = np.median(p99[:quarter]), np.median(p99[-quarter:])
     dead = [sample.dead_tuples for sample in samples if sample.dead_tuples is not None]
     ages = [sample.queue_age_s for sample in samples if sample.queue_age_s is not None]
     return [
         "# Soak",
         "",
-        f"{samples[-1].at_s / 60:.1f} minutes, {sum(sample.answers for sample in samples):,} answers, "
-        f"{sum(bool(sample.fault) for sample in samples)} faults.",
+        f"{samples[-1].at_s / 60:.1f} minutes, {sum(sample.answers for sample in samples):,} answers.",
         "",
-        f"- p99 of the median sample: first quarter {np.median(p99[:quarter]):.1f} ms, "
-        f"last quarter {np.median(p99[-quarter:]):.1f} ms",
+        f"- p99, median of samples: {first:.1f} ms in the first quarter, {last:.1f} ms in the last",
         f"- oldest row in the queue: {max(ages):.2f} s at most, {np.median(ages):.3f} s as a rule",
         f"- dead tuples: {max(dead):,} at most, {dead[-1]:,} at the end",
     ]

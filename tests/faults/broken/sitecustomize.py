@@ -14,57 +14,51 @@ from types import CodeType, ModuleType
 #: Long enough that another worker is seen to hold a row.
 SLOW_DEVICE = ('        hit("worker.on_device")\n', '        hit("worker.on_device")\n        time.sleep(2.5)\n')
 
+BEFORE_INSERT = '                hit("web.before_insert")\n'
+
+EARLY_ACK = """
+                from datetime import UTC, datetime
+                for ticket in group:
+                    ticket.accept(datetime.now(UTC))
+                time.sleep(0.3)
+                hit("web.before_insert")
+"""
+
+RING_FIRST = """
+                for ticket in group:
+                    version = (ticket.version.model, ticket.version.number)
+                    self._backlog.add(str(ticket.submission.id), version, time.monotonic())
+                self._ring()
+                hit("web.before_insert")
+"""
+
+TAKE_BACK = "    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES))\n"
+
+# A reaper that also takes back what it saw lost when it looked before.
+STALE_TAKE_BACK = """
+    from sqlalchemy import text
+    seen = globals().setdefault("_seen", [])
+    lost = connection.execute(text(
+        "SELECT p.id FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id"
+        " WHERE p.status = 'processing' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)"
+    )).scalars().all()
+    connection.execute(text(
+        "UPDATE predictions SET status = 'queued', crash_count = crash_count + 1"
+        " WHERE id = ANY(:ids) AND status = 'processing'"
+    ), {"ids": [*lost, *seen]})
+    seen[:] = lost
+    return Requeued(queued=len(lost), finished=[])
+"""
+
 #: By name of the bug, for each module the texts that are replaced.
 BUGS: dict[str, dict[str, list[tuple[str, str]]]] = {
     "no-fence": {
         "store.ledger_sql": [("AND p.fence = o.fence AND p.status = 'processing'", "AND p.status = 'processing'")],
         "tasks.drainer": [SLOW_DEVICE],
     },
-    "early-ack": {
-        "webapp.dispatch": [
-            (
-                '                hit("web.before_insert")\n',
-                "                from datetime import UTC, datetime\n"
-                "                for ticket in group:\n"
-                "                    ticket.accept(datetime.now(UTC))\n"
-                "                time.sleep(0.3)\n"
-                '                hit("web.before_insert")\n',
-            )
-        ]
-    },
-    "ring-first": {
-        "webapp.dispatch": [
-            (
-                '                hit("web.before_insert")\n',
-                "                for ticket in group:\n"
-                "                    version = (ticket.version.model, ticket.version.number)\n"
-                "                    self._backlog.add(str(ticket.submission.id), version, time.monotonic())\n"
-                "                self._ring()\n"
-                '                hit("web.before_insert")\n',
-            )
-        ]
-    },
-    # A reaper that also takes back what it saw lost when it looked before.
-    "no-recheck": {
-        "tasks.drainer": [SLOW_DEVICE],
-        "store.ledger": [
-            (
-                "    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES))",
-                "    from sqlalchemy import text\n"
-                "    seen = globals().setdefault('_seen', [])\n"
-                "    lost = connection.execute(text(\n"
-                "        'SELECT p.id FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id'\n"
-                "        \" WHERE p.status = 'processing' AND (w.id IS NULL OR w.stopped_at IS NOT NULL)\"\n"
-                "    )).scalars().all()\n"
-                "    connection.execute(text(\n"
-                "        \"UPDATE predictions SET status = 'queued', crash_count = crash_count + 1\"\n"
-                "        \" WHERE id = ANY(:ids) AND status = 'processing'\"\n"
-                "    ), {'ids': [*lost, *seen]})\n"
-                "    seen[:] = lost\n"
-                "    return Requeued(queued=len(lost), finished=[])",
-            )
-        ],
-    },
+    "early-ack": {"webapp.dispatch": [(BEFORE_INSERT, EARLY_ACK)]},
+    "ring-first": {"webapp.dispatch": [(BEFORE_INSERT, RING_FIRST)]},
+    "no-recheck": {"store.ledger": [(TAKE_BACK, STALE_TAKE_BACK)], "tasks.drainer": [SLOW_DEVICE]},
 }
 
 
