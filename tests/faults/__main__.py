@@ -22,7 +22,13 @@ from tests.faults.run import groups, run_group
 
 
 @click.command()
-@click.option("--size", type=click.Choice([str(each) for each in Size]), default=str(Size.COMMIT), show_default=True, help="How much is run.")
+@click.option(
+    "--size",
+    type=click.Choice([str(each) for each in Size]),
+    default=str(Size.COMMIT),
+    show_default=True,
+    help="How much is run.",
+)
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Part of each row's faults.")
 @click.option("--only", default="", help="Rows whose name holds one of these, divided by commas.")
 @click.option("--seed", type=int, default=None, help="Of all choices; printed, so that a run can be repeated.")
