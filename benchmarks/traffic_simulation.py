@@ -26,9 +26,9 @@ from store.comparison import Served
 from store.guards import find_breach
 from store.models import ServedVersion
 from store.statistics.sample_ratio import log_evidence_of_mismatch
-from store.statistics.sequences import EMPTY, Mean, Proportion
+from store.statistics.sequences import EMPTY, Estimate, Mean, Proportion
 from store.statistics.thompson import BetaPosterior, choice_probabilities
-from store.statistics.verdicts import ALPHA, RATIO_ALPHA
+from store.statistics.verdicts import ALPHA, RATIO_ALPHA, Judged
 from store.traffic import Arm, Split
 from webapp.traffic import BITS, choose
 
@@ -109,9 +109,9 @@ def run_experiment(experiment: Experiment, seed: int) -> Alarms:
         error = draw.expovariate(1.0)
         seen = errors[chosen]
         errors[chosen] = Mean(seen.trials + 1, seen.total + error, seen.total_of_squares + error * error)
-        found["verdict"] |= right[0].log_evidence_of_difference(right[1]) >= limit
+        found["verdict"] |= _log_evidence(right, experiment) >= limit
         if min(each.trials for each in errors) >= FIRST_LOOK:
-            found["errors"] |= errors[0].log_evidence_of_difference(errors[1]) >= limit
+            found["errors"] |= _log_evidence(errors, experiment) >= limit
         found["ordinary"] |= _ordinary_test(*right)
         if not experiment.is_learned:
             found["ratio"] |= log_evidence_of_mismatch(counts, experiment.shares) >= ratio_limit
@@ -165,6 +165,13 @@ def _version(number: int) -> ServedVersion:
         config={},
         weights_sha256="",
     )
+
+
+def _log_evidence(seen: Sequence[Estimate], experiment: Experiment) -> float:
+    """As a comparison with this policy finds it."""
+    other, champion = seen[1], seen[0]
+    judged = Judged.of(2, other, champion, is_fixed=not experiment.is_learned)
+    return math.log(judged.evidence) if judged.evidence > 0.0 else -math.inf
 
 
 def _learn(seen: Sequence[Proportion]) -> tuple[float, float]:

@@ -141,16 +141,22 @@ def compare(session: Session, name: str, *, since: datetime | None = None) -> Co
         since=start,
         champion=champion,
         challengers=challengers,
-        judged=[] if champion is None else judge_all(champion, challengers),
+        judged=[] if champion is None else judge_all(champion, challengers, _policy_now(model, row)),
         sample_ratio=_sample_ratio(session, row, start),
         shadows=_shadows(session, model.kind, row, start),
     )
 
 
-def judge_all(champion: Served, challengers: Sequence[Served]) -> list[Judged]:
+def judge_all(champion: Served, challengers: Sequence[Served], policy: TrafficPolicy) -> list[Judged]:
     """Judge each challenger against the champion; together they are wrong with the probability of one."""
     return [
-        Judged.of(challenger.number, challenger.quality, champion.quality, comparisons=len(challengers))
+        Judged.of(
+            challenger.number,
+            challenger.quality,
+            champion.quality,
+            comparisons=len(challengers),
+            is_fixed=policy is TrafficPolicy.FIXED,
+        )
         for challenger in challengers
     ]
 

@@ -65,9 +65,19 @@ class Proportion:
         """The share that was seen; None without a trial."""
         return self.hits / self.trials if self.trials else None
 
+    @property
+    def variance(self) -> float:
+        """Of a single answer. With half a hit and half a miss more: a share of 0 or 1 that was seen is not certain."""
+        share = (self.hits + PRIOR) / (self.trials + 2.0 * PRIOR)
+        return share * (1.0 - share)
+
     def log_evidence(self, truth: float) -> float:
         """Return the logarithm of the evidence against a true share."""
         return self._mixture() + self._surprise(truth)
+
+    def plus(self, other: Self) -> "Proportion":
+        """Return both as if they were of one version."""
+        return Proportion(self.hits + other.hits, self.trials + other.trials)
 
     def interval(self, alpha: float) -> Interval:
         """Return the share's interval, which holds at all times at once but with probability alpha."""
@@ -82,7 +92,7 @@ class Proportion:
 
     def log_evidence_of_difference(self, other: Self) -> float:
         """Return the logarithm of the evidence against both shares being the same."""
-        pooled = Proportion(self.hits + other.hits, self.trials + other.trials).value
+        pooled = self.plus(other).value
         return 0.0 if pooled is None else self.log_evidence(pooled) + other.log_evidence(pooled)
 
     def minus(self, other: Self, alpha: float) -> Interval:
@@ -153,6 +163,11 @@ class Mean:
         if value is None or not self._is_known():
             return 0.0
         return (value - truth) ** 2 / (2.0 * self._width()) - self._penalty()
+
+    def plus(self, other: Self) -> "Mean":
+        """Return both as if they were of one version."""
+        squares = self.total_of_squares + other.total_of_squares
+        return Mean(self.trials + other.trials, self.total + other.total, squares)
 
     def interval(self, alpha: float) -> Interval:
         """Return the mean's interval, which holds at all times at once but with probability alpha."""

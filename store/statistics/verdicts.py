@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.enums import Verdict
+from store.statistics.fixed_split import difference_interval, log_evidence_of_difference
 from store.statistics.sample_ratio import log_evidence_of_mismatch
 from store.statistics.sequences import UNKNOWN, Estimate, Interval, Mean, Proportion
 
@@ -21,6 +22,8 @@ EQUIVALENCE_MARGIN = 0.01
 
 # Beyond, the number itself says nothing more and would not fit JSON.
 LARGEST_LOG = 700.0
+
+E = TypeVar("E", Proportion, Mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,15 @@ class Judged:
     verdict: Verdict
 
     @classmethod
-    def of(cls, number: int, mine: Estimate | None, champion: Estimate | None, *, comparisons: int = 1) -> "Judged":
+    def of(
+        cls,
+        number: int,
+        mine: Estimate | None,
+        champion: Estimate | None,
+        *,
+        comparisons: int = 1,
+        is_fixed: bool = False,
+    ) -> "Judged":
         """Judge a version by its feedback.
 
         Args:
@@ -51,15 +62,16 @@ class Judged:
             mine: Its quality; None without feedback.
             champion: The champion's, of the same kind.
             comparisons: How many versions are judged at once; each gets its part of `ALPHA`.
+            is_fixed: Whether the shares did not follow from the answers, which makes the interval tighter.
         """
         alpha = ALPHA / comparisons
+        # Less error is better: the champion's minus its own.
         if isinstance(mine, Proportion) and isinstance(champion, Proportion):
-            interval, margin = mine.minus(champion, alpha), EQUIVALENCE_MARGIN
-            evidence = mine.log_evidence_of_difference(champion)
+            margin = EQUIVALENCE_MARGIN
+            interval, evidence = _compare(mine, champion, alpha, is_fixed=is_fixed)
         elif isinstance(mine, Mean) and isinstance(champion, Mean):
-            # Less error is better: the champion's minus its own.
-            interval, margin = champion.minus(mine, alpha), EQUIVALENCE_MARGIN * abs(champion.value or 0.0)
-            evidence = champion.log_evidence_of_difference(mine)
+            margin = EQUIVALENCE_MARGIN * abs(champion.value or 0.0)
+            interval, evidence = _compare(champion, mine, alpha, is_fixed=is_fixed)
         else:
             return cls(number, None, UNKNOWN, 1.0, Verdict.UNDECIDED)
         return cls(number, _difference(mine, champion), interval, shown_evidence(evidence), _verdict(interval, margin))
@@ -124,6 +136,13 @@ def finite(interval: Interval) -> dict[str, Any]:
     """Present an interval; an end that is not known is None."""
     ends = {"lower": interval.lower, "upper": interval.upper}
     return {name: end if math.isfinite(end) else None for name, end in ends.items()}
+
+
+def _compare(more: E, less: E, alpha: float, *, is_fixed: bool) -> tuple[Interval, float]:
+    """Return the interval of one minus the other, and the evidence against both being the same."""
+    if is_fixed:
+        return difference_interval(more, less, alpha), log_evidence_of_difference(more, less)
+    return more.minus(less, alpha), more.log_evidence_of_difference(less)
 
 
 def _difference(mine: Estimate, champion: Estimate) -> float | None:
