@@ -84,7 +84,9 @@ def _time(opened: Open, read: Read) -> float:
 
 
 def _print(rows: int, found: list[tuple[str, list[float], list[float]]]) -> None:
-    table = Table("read", "owner p50", "tenant p50", "owner p99", "tenant p99", "cost p50", title=f"{rows:,} predictions")
+    table = Table(
+        "read", "owner p50", "tenant p50", "owner p99", "tenant p99", "cost p50", title=f"{rows:,} predictions"
+    )
     for name, plain, walled in found:
         cells = (median(plain), median(walled), quantiles(plain, n=100)[98], quantiles(walled, n=100)[98])
         table.add_row(name, *(f"{cell:.2f} ms" for cell in cells), f"{median(walled) - median(plain):+.2f} ms")
