@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean audit
+.PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
