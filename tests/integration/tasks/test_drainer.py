@@ -260,7 +260,7 @@ def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
 def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device(
     make_drainer: MakeDrainer, committed: Rows
 ) -> None:
-    drainer = make_drainer(DawdlingEngine(0.3))
+    drainer = make_drainer(engine=DawdlingEngine(0.3))
     late, patient = committed.add(deadline_ms=200), committed.add()
 
     drainer.drain()
@@ -272,7 +272,7 @@ def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device
 def test_a_batch_that_is_late_as_a_whole_expires(make_drainer: MakeDrainer, committed: Rows) -> None:
     late = committed.add_many(3, deadline_ms=200)
 
-    make_drainer(DawdlingEngine(0.3)).drain()
+    make_drainer(engine=DawdlingEngine(0.3)).drain()
 
     assert committed.statuses(late) == ["expired"] * 3
 
