@@ -41,7 +41,7 @@ class Settings:
         web_threads: Threads of one web process for photos and for Flask's views.
         web_processes: Web processes of the whole stack: each allows its part of a key's rate.
         max_queued: Predictions that may wait in all; the last fifth of the room is for interactive ones.
-        max_queued_per_key: Predictions of one key that may wait, where the key says nothing else.
+        max_queued_per_tenant: Predictions of one key that may wait, where the key says nothing else.
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
@@ -72,7 +72,7 @@ class Settings:
     web_threads: int = 64
     web_processes: int = 1
     max_queued: int = 250_000
-    max_queued_per_key: int = 150_000
+    max_queued_per_tenant: int = 150_000
     inline: bool = False
     compute_threads: int = 1
     training_threads: int = 1
@@ -115,8 +115,8 @@ class Settings:
                 web_threads=env.int("WEB_THREADS", cls.web_threads),
                 web_processes=env.int("WEB_PROCESSES", cls.web_processes, validate=validate.Range(min=1)),
                 max_queued=env.int("MAX_QUEUED", cls.max_queued, validate=validate.Range(min=1)),
-                max_queued_per_key=env.int(
-                    "MAX_QUEUED_PER_KEY", cls.max_queued_per_key, validate=validate.Range(min=1)
+                max_queued_per_tenant=env.int(
+                    "MAX_QUEUED_PER_TENANT", cls.max_queued_per_tenant, validate=validate.Range(min=1)
                 ),
                 inline=env.bool("INLINE", cls.inline),
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),

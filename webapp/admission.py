@@ -88,7 +88,9 @@ class Admission:
 
     def _check_key(self, caller: Principal, place: Place) -> None:
         limits = caller.limits
-        most = self._settings.max_queued_per_key if limits is None or limits.max_queued is None else limits.max_queued
+        most = (
+            self._settings.max_queued_per_tenant if limits is None or limits.max_queued is None else limits.max_queued
+        )
         waiting = self._pressure.key_rows(caller.api_key_id)
         if waiting >= most:
             raise self._refusal(

@@ -28,10 +28,11 @@ SATURATED_S = 0.5
 SETTLED_S = 6.0
 
 #: How fast the ratio between what workers do and what they should be able to do is learned, and forgotten, seconds.
-LEARN_S = 2.0
+LEARN_S = 10.0
 FORGET_S = 30.0
 
-LEAST_EFFICIENCY, MOST_EFFICIENCY = 0.05, 2.0
+#: Where batches take longer than rates are averaged over, a look may catch a worker between two of them.
+LEAST_EFFICIENCY, MOST_EFFICIENCY = 0.2, 2.0
 
 
 #: Priorities by urgency, as small numbers: a member of an enumeration is looked up ten times as slowly.

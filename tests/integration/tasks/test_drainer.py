@@ -50,14 +50,12 @@ class InterruptedEngine(Engine):
 
 
 class DawdlingEngine(Engine):
-    """The real engine, with decoding that takes its time."""
+    """The real engine, whose decoding takes its time from some moment on."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(DEVICE)
-        self._seconds = seconds
+    seconds = 0.0
 
     def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
-        time.sleep(self._seconds)
+        time.sleep(self.seconds)
         return super().decode(key, payloads)
 
 
@@ -260,8 +258,8 @@ def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
 def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device(
     make_drainer: MakeDrainer, committed: Rows
 ) -> None:
-    drainer = make_drainer(DawdlingEngine(0.3))
-    late, patient = committed.add(deadline_ms=200), committed.add()
+    drainer = _dawdling(make_drainer, committed)
+    late, patient = committed.add(deadline_ms=1000), committed.add()
 
     drainer.drain()
 
@@ -270,9 +268,10 @@ def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device
 
 
 def test_a_batch_that_is_late_as_a_whole_expires(make_drainer: MakeDrainer, committed: Rows) -> None:
-    late = committed.add_many(3, deadline_ms=200)
+    drainer = _dawdling(make_drainer, committed)
+    late = committed.add_many(3, deadline_ms=1000)
 
-    make_drainer(DawdlingEngine(0.3)).drain()
+    drainer.drain()
 
     assert committed.statuses(late) == ["expired"] * 3
 
@@ -428,6 +427,16 @@ def test_a_worker_that_finds_nothing_left_says_so(drainer: Drainer, valkey: redi
     with listening(valkey, IDLE_CHANNEL) as hear:
         drainer.drain()
         assert hear(1) == [(IDLE_CHANNEL, [QUEUE])]
+
+
+def _dawdling(make_drainer: MakeDrainer, rows: Rows) -> Drainer:
+    """Make a drainer that has the model, and whose decoding takes longer than a second from now on."""
+    engine = DawdlingEngine(DEVICE)
+    drainer = make_drainer(engine=engine)
+    rows.add()
+    drainer.drain()
+    engine.seconds = 1.2
+    return drainer
 
 
 def _exit(status: int) -> None:

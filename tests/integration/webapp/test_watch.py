@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from store.database import create_database
 from store.settings import Settings
-from tests.integration.serving import Api, web_process
+from tests.integration.serving import Api
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 from webapp.errors import DatabaseAwayError
@@ -81,9 +81,11 @@ def test_a_postgres_that_hangs_counts_as_away(hanging: str, monkeypatch: pytest.
     engine.dispose()
 
 
-def test_a_request_is_refused_before_it_asks_a_database_that_is_away(app: Flask, admin_key: str) -> None:
+def test_a_request_is_refused_before_it_asks_a_database_that_is_away(
+    app: Flask, admin_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services: Services = app.extensions[EXTENSION]
-    services.watch._failed = True
+    monkeypatch.setattr(services.watch, "is_open", lambda: True)
     asked: list[str] = []
 
     @event.listens_for(services.database, "checkout")
@@ -98,11 +100,3 @@ def test_a_request_is_refused_before_it_asks_a_database_that_is_away(app: Flask,
     for answer in answers:
         assert_problem(answer, 503, "database-unavailable")
     assert asked == []
-
-
-def test_a_process_notices_when_its_database_is_back(settings: Settings, admin_key: str) -> None:
-    with web_process(settings) as app:
-        services: Services = app.extensions[EXTENSION]
-        services.watch._failed = True
-
-        wait_until(lambda: Api(app, admin_key).get("/v1/models").status_code == 200, PATIENCE_S)

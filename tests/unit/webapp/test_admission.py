@@ -66,7 +66,7 @@ def waiting(rows: int, tenant: int = TENANT, priority: Priority = Priority.NORMA
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        database_url="", redis_url="", object_url="", var_dir=tmp_path, max_queued=1000, max_queued_per_key=900
+        database_url="", redis_url="", object_url="", var_dir=tmp_path, max_queued=1000, max_queued_per_tenant=900
     )
 
 
