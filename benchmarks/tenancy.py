@@ -54,11 +54,13 @@ def _measure(url: str, database: Engine, rounds: int) -> Iterator[tuple[str, lis
         sample = [(row.id, row.api_key_id) for row in connection.execute(IDS)]
     tenant = sample[0][1]
     own = [prediction for prediction, key in sample if key == tenant]
-    for name, read in (
+    reads: list[tuple[str, Callable[[int], Read]]] = [
         ("one prediction", lambda round_: _one(own[round_ % len(own)], tenant)),
         ("a page of 20", lambda _: _page(tenant)),
-    ):
-        plain, walled = [], []
+    ]
+    for name, read in reads:
+        plain: list[float] = []
+        walled: list[float] = []
         for round_ in range(WARM_UP + rounds):
             # In turn, so that whatever else happens on the machine hits both alike.
             plain.append(_time(lambda: open_session(owners), read(round_)))
@@ -84,7 +86,9 @@ def _time(opened: Open, read: Read) -> float:
 
 
 def _print(rows: int, found: list[tuple[str, list[float], list[float]]]) -> None:
-    table = Table("read", "owner p50", "tenant p50", "owner p99", "tenant p99", "cost p50", title=f"{rows:,} predictions")
+    table = Table(
+        "read", "owner p50", "tenant p50", "owner p99", "tenant p99", "cost p50", title=f"{rows:,} predictions"
+    )
     for name, plain, walled in found:
         cells = (median(plain), median(walled), quantiles(plain, n=100)[98], quantiles(walled, n=100)[98])
         table.add_row(name, *(f"{cell:.2f} ms" for cell in cells), f"{median(walled) - median(plain):+.2f} ms")

@@ -163,6 +163,15 @@ class AuditAction(StrEnum):
     CANCEL_PREDICTION = "cancel_prediction"
     FORGET_ITEM = "forget_item"
     REMOVE_INDEXED_ITEM = "remove_indexed_item"
+    REDRIVE = "redrive"
+    CREATE_WEBHOOK = "create_webhook"
+    UPDATE_WEBHOOK = "update_webhook"
+    DELETE_WEBHOOK = "delete_webhook"
+    ROTATE_WEBHOOK_SECRET = "rotate_webhook_secret"  # noqa: S105 - no secret
+    PAUSE_WEBHOOK = "pause_webhook"
+    RESUME_WEBHOOK = "resume_webhook"
+    TEST_WEBHOOK = "test_webhook"
+    REDELIVER_WEBHOOK = "redeliver_webhook"
 
 
 class WorkerRole(StrEnum):

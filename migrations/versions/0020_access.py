@@ -1,7 +1,7 @@
 """Limits and rotation of keys, the audit log, and row-level security behind every tenant's reads.
 
 Revision ID: 0020
-Revises: 0015
+Revises: 0018
 """
 
 from collections.abc import Sequence
@@ -68,9 +68,13 @@ TENANT_TABLES = {
     "backtests": OWN,
     "backtest_items": "backtest_id IN (SELECT id FROM backtests)",
     "training_examples": "prediction_id IN (SELECT prediction_id FROM feedback)",
+    "redrives": "EXISTS (SELECT FROM predictions p WHERE p.id = redrives.prediction_id)",
+    "webhook_endpoints": OWN,
+    "webhook_deliveries": "endpoint_id IN (SELECT id FROM webhook_endpoints)",
+    "webhook_attempts": "delivery_id IN (SELECT id FROM webhook_deliveries)",
 }
 
-# Of all, or names without anybody's rows. Keys, their secrets, workers and the audit log are nobody's to read.
+# Of all, or names without anybody's rows. Keys, their secrets and the audit log are nobody's to read.
 SHARED_TABLES = (
     "items",
     "models",
@@ -78,6 +82,7 @@ SHARED_TABLES = (
     "tunings",
     "gate_verdicts",
     "trainings",
+    "workers",
 )
 
 

@@ -43,15 +43,16 @@ def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_old_and_new_code_side_by_side_refuse_nobody_while_the_database_is_migrated(
     old_code: Path, tmp_path: Path
 ) -> None:
-    with RunningStack.start(tmp_path / "var", root=old_code) as stack, asking(Crowd(stack), clients=4) as of_old:
-        _wait_for(of_old, 50)
+    with RunningStack.start(tmp_path / "var", root=old_code) as stack:
         before = _revision(stack)
-        _migrate(stack)
-        _wait_for(of_old, 50)
-        with _new_web(stack) as url, _new_worker(stack), asking(Crowd(stack, url=url), clients=4) as of_new:
-            wait_until(lambda: {"cpu:0", NEW_DEVICE} <= _devices(of_new), READY_TIMEOUT_S)
-            _wait_for(of_new, 100)
-            _wait_for(of_old, 100)
+        with asking(Crowd(stack), clients=4) as of_old:
+            _wait_for(of_old, 50)
+            _migrate(stack)
+            _wait_for(of_old, 50)
+            with _new_web(stack) as url, _new_worker(stack), asking(Crowd(stack, url=url), clients=4) as of_new:
+                wait_until(lambda: {"cpu:0", NEW_DEVICE} <= _devices(of_new), READY_TIMEOUT_S)
+                _wait_for(of_new, 100)
+                _wait_for(of_old, 100)
         of_old.assert_each_ended_once_and_rightly()
         of_new.assert_each_ended_once_and_rightly()
         assert _revision(stack) != before

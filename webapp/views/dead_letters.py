@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from schemas import dead_letters as schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from schemas.messages import RunPredictions
 from schemas.predictions import EXAMPLE, QUEUED_EXAMPLE, PredictionSchema, QueuedPredictionSchema
 from store import dead_letters as store
@@ -16,7 +16,8 @@ from store.database import open_session
 from store.errors import PredictionStateError
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
-from webapp.auth import require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS
 from webapp.problems import (
@@ -60,9 +61,9 @@ class DeadLetterViews(MethodView):
         process kept dying. Newest first; predictions of your key, an admin sees all. A model that nobody knows has
         none.
         """
-        with services().database.connect() as connection:
+        with caller_session() as session:
             found = store.list_dead_letters(
-                connection,
+                session.connection(),
                 api_key_id=visible_to(),
                 model=query["model"],
                 before=query["cursor"],
@@ -92,6 +93,8 @@ class DeadLetterRedriveViews(MethodView):
         """
         with open_session(services().database) as session:
             made = store.redrive_all(session.connection(), api_key_id=visible_to(), **chosen)
+            if made:
+                audit(session, AuditAction.REDRIVE, "dead-letters", after={"count": len(made)})
             first = None if not made else get_prediction(session, next(iter(made.values())), api_key_id=None)
         if first is not None:
             _ring(first.version.model.name, first.version.number, list(made.values()))
@@ -132,6 +135,7 @@ class PredictionRedriveViews(MethodView):
             again = store.redrive(session.connection(), prediction_id, api_key_id=visible_to())
             if again is None:
                 raise PredictionStateError(f"prediction {prediction_id} is {_described(dead)}: it is no dead letter")
+            audit(session, AuditAction.REDRIVE, f"predictions/{prediction_id}", after={"as": str(again)})
         _ring(dead.version.model.name, dead.version.number, [again])
         with open_session(services().database) as session:
             return prediction_response(session, get_prediction(session, again, api_key_id=None))

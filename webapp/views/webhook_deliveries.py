@@ -8,12 +8,13 @@ from flask.views import MethodView
 
 from schemas import webhook_examples as examples
 from schemas import webhooks as schemas
-from schemas.enums import DeliveryState, Scope
+from schemas.enums import AuditAction, DeliveryState, Scope
 from store import deliveries
 from store.database import open_session
 from store.tables.webhook import WebhookDelivery
 from store.webhooks import get_endpoint
-from webapp.auth import require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import DELIVERY_HEADERS
 from webapp.problems import INVALID_PAGE, UNKNOWN_DELIVERY, UNKNOWN_PATH, UNKNOWN_WEBHOOK, WEBHOOK_STATE, problems
@@ -38,7 +39,7 @@ class WebhookDeliveryViews(MethodView):
         Newest first. What ended is kept for 30 days.
         """
         state: DeliveryState | None = query["state"]
-        with open_session(services().database) as session:
+        with caller_session() as session:
             rows = deliveries.list_deliveries(
                 session, get_endpoint(session, webhook_id, api_key_id=visible_to()), state=state, before=query["cursor"], limit=query["limit"]
             )
@@ -63,7 +64,7 @@ class WebhookDeliveryByIdViews(MethodView):
 
         With every attempt: when, how long it took, what the endpoint answered or why it did not.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
             return present_delivery_with_attempts(row, deliveries.list_attempts(session, row))
 
@@ -90,6 +91,7 @@ class WebhookRedeliveryViews(MethodView):
         """
         with open_session(services().database) as session:
             row = deliveries.get_delivery(session, delivery_id, api_key_id=visible_to())
+            audit(session, AuditAction.REDELIVER_WEBHOOK, f"webhook-deliveries/{delivery_id}")
             return delivery_response(deliveries.redeliver(session, row))
 
 

@@ -9,13 +9,14 @@ from sqlalchemy.orm import Session
 
 from schemas import webhook_examples as examples
 from schemas import webhooks as schemas
-from schemas.enums import Scope, WebhookEvent
+from schemas.enums import AuditAction, Scope, WebhookEvent
 from schemas.predictions import PageQueryArgsSchema
 from store import deliveries, webhooks
 from store.database import open_session
 from store.secret_box import SecretBox
 from store.tables.webhook import WebhookEndpoint
-from webapp.auth import principal, require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError
 from webapp.openapi import DELIVERY_HEADERS, WEBHOOK_HEADERS
@@ -52,7 +53,7 @@ class WebhookViews(MethodView):
 
         Newest first, those of your key; an admin sees all.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             rows = webhooks.list_endpoints(
                 session, api_key_id=visible_to(), before=query["cursor"], limit=query["limit"]
             )
@@ -88,6 +89,7 @@ class WebhookViews(MethodView):
                 events=wanted["events"],
             )
             body = present_endpoint(row) | {"secret": secret}
+            audit(session, AuditAction.CREATE_WEBHOOK, _subject(row.id), after=_small(row))
         response = make_response(schemas.WebhookWithSecretSchema().dump(body), 201)
         response.headers["Location"] = url_for("webhooks.WebhookByIdViews", webhook_id=row.id)
         return response
@@ -106,7 +108,7 @@ class WebhookByIdViews(MethodView):
 
         Without its secret: that was shown when it was made.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             return present_endpoint(_find(session, webhook_id))
 
     @problems(MALFORMED_REQUEST, UNKNOWN_WEBHOOK, UNKNOWN_PATH, INVALID_WEBHOOK, INVALID_WEBHOOK_URL)
@@ -126,7 +128,9 @@ class WebhookByIdViews(MethodView):
         values = webhooks.EndpointValues(url=url, description=wanted["description"], events=wanted["events"])
         with open_session(services().database) as session:
             row = _find(session, webhook_id, lock=True)
+            before = _small(row)
             webhooks.change_endpoint(session, row, values)
+            audit(session, AuditAction.UPDATE_WEBHOOK, _subject(webhook_id), before=before, after=_small(row))
             return present_endpoint(row)
 
     @problems(UNKNOWN_WEBHOOK, UNKNOWN_PATH)
@@ -140,6 +144,7 @@ class WebhookByIdViews(MethodView):
         """
         with open_session(services().database) as session:
             webhooks.delete_endpoint(session, _find(session, webhook_id, lock=True))
+            audit(session, AuditAction.DELETE_WEBHOOK, _subject(webhook_id))
 
 
 @blp.route("/webhooks/<uuid:webhook_id>/rotate-secret")
@@ -165,6 +170,7 @@ class WebhookSecretViews(MethodView):
         with open_session(services().database) as session:
             row = _find(session, webhook_id, lock=True)
             secret = webhooks.rotate_secret(session, box, row)
+            audit(session, AuditAction.ROTATE_WEBHOOK_SECRET, _subject(webhook_id))
             return present_endpoint(row) | {"secret": secret}
 
 
@@ -185,6 +191,7 @@ class WebhookPauseViews(MethodView):
         with open_session(services().database) as session:
             row = _find(session, webhook_id, lock=True)
             webhooks.pause_endpoint(session, row, wanted["reason"])
+            audit(session, AuditAction.PAUSE_WEBHOOK, _subject(webhook_id), after={"reason": wanted["reason"]})
             return present_endpoint(row)
 
 
@@ -204,6 +211,7 @@ class WebhookResumeViews(MethodView):
         with open_session(services().database) as session:
             row = _find(session, webhook_id, lock=True)
             webhooks.resume_endpoint(session, row)
+            audit(session, AuditAction.RESUME_WEBHOOK, _subject(webhook_id))
             return present_endpoint(row)
 
 
@@ -227,11 +235,22 @@ class WebhookTestViews(MethodView):
         A `webhook.test`, on the way of every other event. Read the delivery to see what the endpoint answered.
         """
         with open_session(services().database) as session:
-            return delivery_response(deliveries.send_test(session, _find(session, webhook_id)))
+            delivery = deliveries.send_test(session, _find(session, webhook_id))
+            audit(session, AuditAction.TEST_WEBHOOK, _subject(webhook_id))
+            return delivery_response(delivery)
 
 
 def _find(session: Session, webhook_id: UUID, *, lock: bool = False) -> WebhookEndpoint:
     return webhooks.get_endpoint(session, webhook_id, api_key_id=visible_to(), lock=lock)
+
+
+def _subject(webhook_id: UUID) -> str:
+    return f"webhooks/{webhook_id}"
+
+
+def _small(row: WebhookEndpoint) -> dict[str, Any]:
+    """What of an endpoint may be read by others than its tenant: its address may hold a password."""
+    return {"events": list(row.events), "state": row.state}
 
 
 def _secret_box() -> SecretBox:

@@ -1,7 +1,6 @@
 """Each migration on data: what was in the tables is in them after going up, and after going down again."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -42,7 +41,7 @@ class Steps:
 
 
 @pytest.fixture(scope="module")
-def steps(postgres_url: str) -> Iterator[Steps]:
+def steps(postgres_url: str) -> Steps:
     """Go up a step at a time, each time once down and up again, and fill whatever is new; then all the way down."""
     with another_database(postgres_url, "migrations_on_data") as url:
         engine = create_database(url, application="tests")

@@ -21,7 +21,15 @@ from tests.factories import OTHER_TENANT, TENANT, Rows, give_feedback, success
 NOT_TENANTS = {"audit_log", "retired_secrets"}
 
 #: Hidden by the row that they hang on.
-HANGING = {"feedback_history", "backtest_items", "training_examples", "embeddings"}
+HANGING = {
+    "feedback_history",
+    "backtest_items",
+    "training_examples",
+    "embeddings",
+    "redrives",
+    "webhook_deliveries",
+    "webhook_attempts",
+}
 
 PROTECTED = sorted({name for name, table in metadata.tables.items() if "api_key_id" in table.c} - NOT_TENANTS | HANGING)
 
@@ -87,7 +95,7 @@ def test_a_connection_forgets_its_tenant_with_the_transaction(tenants: Engine, t
             assert _tenants_in(connection, "predictions") == set()
 
 
-@pytest.mark.parametrize("table", ["api_keys", "retired_secrets", "audit_log", "workers"])
+@pytest.mark.parametrize("table", ["api_keys", "retired_secrets", "audit_log", "decisions"])
 def test_a_tenant_cannot_read_what_is_nobodys(tenants: Engine, table: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"), open_tenant_session(tenants, TENANT) as session:
         session.execute(text(f"SELECT * FROM {table}"))

@@ -27,7 +27,7 @@ from webapp.spec import read_document
 DOCUMENT = read_document()
 
 #: Of every tenant's own, in a path. A tenant that names another's reads what it would of one that nobody has.
-OWNED = {"prediction_id", "backtest_id", "external_id"}
+OWNED = {"prediction_id", "backtest_id", "external_id", "webhook_id", "delivery_id"}
 
 SIMILARITY = "fashion-similar"
 
@@ -103,7 +103,7 @@ class Owner:
     @property
     def marks(self) -> list[str]:
         """What nobody else may ever read."""
-        return [CATALOG, ITEM, SOURCE, self.things["prediction_id"]]
+        return [CATALOG, ITEM, SOURCE, *(self.things[name] for name in ("prediction_id", "webhook_id", "delivery_id"))]
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,13 @@ def owner(app: Flask, worker: BackgroundWorker, database: Database) -> Iterator[
     assert backtest.status_code == 202, backtest.text
     training = api.post("/v1/models/xor/trainings").get_json()["id"]
     assert api.post(f"/v1/trainings/{training}/cancel").status_code == 200
+    url = {"url": f"https://shop.example.com/{ITEM}", "description": SOURCE, "events": ["prediction.failed"]}
+    webhook = api.post("/v1/webhooks", json=url).get_json()["id"]
+    delivery = api.post(f"/v1/webhooks/{webhook}/test").get_json()["id"]
     things = {
         "prediction_id": prediction,
+        "webhook_id": webhook,
+        "delivery_id": delivery,
         "backtest_id": str(backtest.get_json()["id"]),
         "training_id": training,
         "catalog": CATALOG,
@@ -165,6 +170,8 @@ def test_another_tenant_reads_what_it_would_if_there_were_nothing(
     nobodys = {
         "prediction_id": str(uuid7()),
         "backtest_id": str(2**62),
+        "webhook_id": str(uuid7()),
+        "delivery_id": str(uuid7()),
         "catalog": "catalog-of-nobody",
         "external_id": "item-of-nobody",
     }

@@ -74,8 +74,9 @@ def test_a_new_key_says_where_it_is(api: Api) -> None:
 def test_keys_are_listed_page_by_page(api: Api) -> None:
     made = [make(api)["id"] for _ in range(3)]
 
-    seen, cursor = [], "0"
-    while cursor is not None:
+    seen: list[str] = []
+    cursor: str | None = "0"
+    while cursor:
         found = api.get(f"/v1/keys?limit=2&cursor={cursor}").get_json()
         seen += [key["id"] for key in found["data"]]
         cursor = found["next_cursor"]
@@ -166,7 +167,7 @@ def test_a_revoked_key_gets_no_other_secret(api: Api) -> None:
     [("GET", ""), ("PATCH", ""), ("POST", "/rotate"), ("POST", "/revoke")],
 )
 def test_a_key_that_is_none_is_not_found(api: Api, method: str, path: str) -> None:
-    body = {} if method == "GET" else {"json": {}}
+    body: dict[str, Any] = {} if method == "GET" else {"json": {}}
 
     assert_problem(api.call(method, f"/v1/keys/nobody{path}", **body), 404, "unknown-key")
 
