@@ -65,21 +65,21 @@ def test_endpoints_are_listed_with_their_keys(torchqueue: Torchqueue, key_id: st
 def test_a_url_that_leads_inside_is_refused(torchqueue: Torchqueue, key_id: str) -> None:
     refused = torchqueue("webhooks", "create", "http://127.0.0.1/", f"--key={key_id}", env=ENV)
 
-    assert_refused(refused, "no address of the public internet")
+    assert_refused(refused, ".*no address of the public internet.*")
 
 
 def test_without_a_key_for_secrets_no_endpoint_is_made(torchqueue: Torchqueue, key_id: str) -> None:
     refused = torchqueue("webhooks", "create", URL, f"--key={key_id}", env={"TORCHQUEUE_WEBHOOK_KEY": None})
 
-    assert_refused(refused, "openssl rand -base64 32")
+    assert_refused(refused, ".*openssl rand -base64 32.*")
 
 
 def test_an_unknown_key_has_no_endpoint(torchqueue: Torchqueue) -> None:
-    assert_refused(torchqueue("webhooks", "create", URL, "--key=nobody", env=ENV), "no API key with the id 'nobody'")
+    assert_refused(torchqueue("webhooks", "create", URL, "--key=nobody", env=ENV), ".*no API key with the id 'nobody'.*")
 
 
 def test_where_no_stack_made_an_admin_key_one_must_be_named(torchqueue: Torchqueue) -> None:
-    assert_refused(torchqueue("webhooks", "create", URL, env=ENV), "name a key with --key")
+    assert_refused(torchqueue("webhooks", "create", URL, env=ENV), ".*name a key with --key.*")
 
 
 def test_an_endpoint_is_paused_and_resumed(torchqueue: Torchqueue, webhook: str) -> None:
@@ -107,5 +107,5 @@ def test_deliveries_are_listed_and_sent_again(torchqueue: Torchqueue, webhook: s
 def test_an_unknown_endpoint_or_delivery_is_told(torchqueue: Torchqueue) -> None:
     unknown = "0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9"
 
-    assert_refused(torchqueue("webhooks", "pause", unknown), "there is no webhook endpoint")
-    assert_refused(torchqueue("webhooks", "redeliver", unknown), "there is no webhook delivery")
+    assert_refused(torchqueue("webhooks", "pause", unknown), ".*there is no webhook endpoint.*")
+    assert_refused(torchqueue("webhooks", "redeliver", unknown), ".*there is no webhook delivery.*")
