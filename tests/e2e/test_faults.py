@@ -73,6 +73,19 @@ def test_without_valkey_requests_are_still_answered(stack: RunningStack) -> None
     assert response.json()["result"]["label"] == "1"
 
 
+def test_a_worker_outlives_a_valkey_that_refuses_to_write(stack: RunningStack, stack_valkey: redis.Redis) -> None:
+    pid = stack.pid("cpu-0")
+    stack_valkey.replicaof("127.0.0.1", 1)
+    try:
+        refused_for_a_second = time.monotonic() + 2
+        while time.monotonic() < refused_for_a_second:
+            assert stack.predict_xor().status_code == 200
+    finally:
+        stack_valkey.replicaof("NO", "ONE")
+    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
+    assert stack.pid("cpu-0") == pid
+
+
 def test_after_valkey_is_back_doorbells_ring_again(stack: RunningStack) -> None:
     with stack.without("valkey"):
         stack.predict_xor()

@@ -82,7 +82,7 @@ def kill_draining_worker(arena: Arena, state: str, count: int) -> Done:
     done = Done()
     while count > done.faults:
         victims = [arena.family.worker(f"{state}:kill") for _ in range(min(WAVE, count - done.faults))]
-        _await_ready(arena, victims)
+        _await_listening(arena, victims)
         arena.ring(victims)
         for victim in victims:
             victim.signal(signal.SIGTERM)
@@ -469,6 +469,12 @@ def _is_held_by_another(arena: Arena, victim: Relative) -> bool:
             {"pid": victim.pid},
         )
         return found.first() is not None
+
+
+def _await_listening(arena: Arena, victims: Sequence[Relative]) -> None:
+    """Wait until workers hear doorbells; from then on SIGTERM lets them drain."""
+    logs = [arena.log_dir / f"device-{victim.node.partition('@')[0]}.log" for victim in victims]
+    wait_until(lambda: all("doorbell_heard_from_now" in log.read_text() for log in logs), DEATH_TIMEOUT_S)
 
 
 def _killed(dead: Sequence[Relative]) -> list[Relative]:
