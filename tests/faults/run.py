@@ -38,13 +38,6 @@ def run_injected(arena: Arena, row: Row, injected: Done | None, seed: int, began
     )
 
 
-def groups(row: Row, count: int) -> Iterator[int]:
-    """Divide the faults of a row into groups."""
-    while count > 0:
-        yield min(row.group, count)
-        count -= row.group
-
-
 def _recoveries(arena: Arena, injected: Done) -> Iterator[float]:
     """Seconds from each fault until service was back, and until the last row that a dead worker held had ended."""
     yield from injected.recoveries
