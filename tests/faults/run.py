@@ -34,7 +34,7 @@ def run_injected(arena: Arena, row: Row, injected: Done | None, seed: int, began
         given_up=findings.given_up,
         seconds=round(time.monotonic() - began, 1),
         recoveries=[round(each, 3) for each in _recoveries(arena, injected)],
-        violations=[str(violation) for violation in findings.violations],
+        violations=[*injected.broken, *(str(violation) for violation in findings.violations)],
     )
 
 
