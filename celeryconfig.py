@@ -32,6 +32,10 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
+# A Valkey that became a replica, or is out of memory, refuses a command without closing the connection. By default
+# that ends the worker; it is to connect again until the command is taken.
+broker_channel_error_retry = True
+
 # Events that nobody reads (no Flower) must not fill Valkey.
 event_queue_ttl = 5.0
 event_queue_expires = 60.0

@@ -18,7 +18,7 @@ import click
 from tests.faults.arena import running_arena
 from tests.faults.matrix import MATRIX, Row, Size
 from tests.faults.results import Result, append, done, print_table, read, summarize
-from tests.faults.run import groups, run_group
+from tests.faults.run import run_group
 
 
 @click.command()
@@ -73,26 +73,25 @@ def _chosen(only: str) -> list[Row]:
 
 
 def _run(rows: list[Row], size: Size, share: float, seed: int, path: Path) -> None:
-    """Run what is missing; rows take turns, so that a run that is stopped has seen something of each."""
-    wanted = {row: math.ceil(row.runs(size) * share) for row in rows}
-    missing = {row: count - done(read(path)).get(row.name, 0) for row, count in wanted.items()}
-    turns = {row: list(groups(row, count)) for row, count in missing.items() if count > 0}
-    if not turns:
+    """Run what is missing; the row that is furthest behind goes next, so that a stopped run has seen all of them."""
+    wanted = {row: math.ceil(row.runs(size) * share) for row in rows if row.runs(size)}
+    counted = done(read(path))
+    made = {row: counted.get(row.name, 0) for row in wanted}
+    if all(made[row] >= count for row, count in wanted.items()):
         return
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, running_arena(Path(folder), seed=seed) as arena:
-        while turns:
-            for row in list(turns):
-                count = turns[row].pop(0)
-                try:
-                    result = run_group(arena, row, count, seed)
-                # A fault that could not be done proves nothing either way: `--resume` does it later.
-                except AssertionError as error:
-                    click.echo(f"abandoned: {count} x {row.name}: {error}", err=True)
-                else:
-                    append(path, result)
-                    _tell(result)
-                if not turns[row]:
-                    del turns[row]
+        while behind := [row for row, count in wanted.items() if made[row] < count]:
+            row = min(behind, key=lambda row: made[row] / wanted[row])
+            count = min(row.group, wanted[row] - made[row])
+            try:
+                result = run_group(arena, row, count, seed)
+            # A fault that could not be done proves nothing either way: `--resume` does it later.
+            except AssertionError as error:
+                click.echo(f"abandoned: {count} x {row.name}: {error}", err=True)
+            else:
+                append(path, result)
+                _tell(result)
+            made[row] += count
 
 
 def _tell(result: Result) -> None:

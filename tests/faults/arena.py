@@ -172,7 +172,7 @@ class RungIds:
 
     def _note(self, command: str) -> None:
         if command.startswith(f"LPUSH {PREFIX}{QueueName.INFERENCE}") and "forged" not in command:
-            with suppress(ValueError, KeyError, IndexError):
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
                 message = json.loads(command[command.index("{") :])
                 self._ids |= set(_kwargs(message).get("prediction_ids", []))
 

@@ -47,13 +47,14 @@ class Done:
     Attributes:
         faults: That happened.
         recoveries: Seconds from each fault, or from its end where it lasts, until all was well.
-        pids: Workers that died, whose rows tell the recovery.
-        deaths: Their ends, by process id, wall clock.
+        deaths: Ends of workers, whose rows tell the recovery, by process id, wall clock.
+        broken: What must not come of this fault and did.
     """
 
     faults: int = 0
     recoveries: list[float] = field(default_factory=list)
     deaths: dict[int, float] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
 
     def add_deaths(self, dead: Sequence[Relative]) -> None:
         """Count processes that died as they should."""
@@ -82,7 +83,7 @@ def kill_draining_worker(arena: Arena, state: str, count: int) -> Done:
     done = Done()
     while count > done.faults:
         victims = [arena.family.worker(f"{state}:kill") for _ in range(min(WAVE, count - done.faults))]
-        _await_ready(arena, victims)
+        _await_listening(arena, victims)
         arena.ring(victims)
         for victim in victims:
             victim.signal(signal.SIGTERM)
@@ -351,7 +352,7 @@ def skew_clock(arena: Arena, state: str, count: int) -> Done:
 def send_doorbells(arena: Arena, state: str, count: int) -> Done:
     """Ring wrongly: each message three times and in another order, or late, forged, or garbage."""
     done = Done()
-    queues = _inference_queues(arena)
+    queues, pid = _inference_queues(arena), arena.stack.pid("cpu-0")
     while done.faults < count:
         messages = _messages(arena.rng, state)
         with redis.Redis.from_url(arena.valkey.url, socket_timeout=5) as broker:
@@ -359,6 +360,8 @@ def send_doorbells(arena: Arena, state: str, count: int) -> Done:
                 broker.lpush(f"{PREFIX}{arena.rng.choice(queues)}", message)
         done.faults += len(messages)
         done.recoveries.append(arena.probe())
+    if arena.stack.pid("cpu-0") != pid:
+        done.broken.append(f"a worker: ended by a doorbell ({state})")
     return done
 
 
@@ -469,6 +472,12 @@ def _is_held_by_another(arena: Arena, victim: Relative) -> bool:
             {"pid": victim.pid},
         )
         return found.first() is not None
+
+
+def _await_listening(arena: Arena, victims: Sequence[Relative]) -> None:
+    """Wait until workers hear doorbells; from then on SIGTERM lets them drain."""
+    logs = [arena.log_dir / f"device-{victim.node.partition('@')[0]}.log" for victim in victims]
+    wait_until(lambda: all("doorbell_heard_from_now" in log.read_text() for log in logs), DEATH_TIMEOUT_S)
 
 
 def _killed(dead: Sequence[Relative]) -> list[Relative]:

@@ -34,15 +34,8 @@ def run_injected(arena: Arena, row: Row, injected: Done | None, seed: int, began
         given_up=findings.given_up,
         seconds=round(time.monotonic() - began, 1),
         recoveries=[round(each, 3) for each in _recoveries(arena, injected)],
-        violations=[str(violation) for violation in findings.violations],
+        violations=[*injected.broken, *(str(violation) for violation in findings.violations)],
     )
-
-
-def groups(row: Row, count: int) -> Iterator[int]:
-    """Divide the faults of a row into groups."""
-    while count > 0:
-        yield min(row.group, count)
-        count -= row.group
 
 
 def _recoveries(arena: Arena, injected: Done) -> Iterator[float]:
