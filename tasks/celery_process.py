@@ -25,6 +25,7 @@ class PatientConsumer(Consumer):
     """
 
     hub: Any
+    connection_errors: tuple[type[BaseException], ...]
     _flush_events: Callable[[], None]
     _flush_planned = False
 

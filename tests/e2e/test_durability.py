@@ -49,7 +49,7 @@ def test_a_result_outlives_postgres_and_its_worker(tmp_path: Path) -> None:
             stack.kill("cpu-0")
         wait_until(lambda: row_of(stack, accepted).status != "processing", PATIENCE_S)
         # Not computed again: the first attempt's result was found on disk.
-        assert tuple(row_of(stack, accepted)) == ("succeeded", 1, 0)
+        assert [*row_of(stack, accepted)] == ["succeeded", 1, 0]
         assert list((var_dir / "spool").glob("*.spool")) == []
 
 

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from functools import cache
 
-WITHOUT_TORCH = "tasks.training_worker, tasks.maintenance_worker, tasks.delivery_worker, tasks.fetch_worker, tasks.worker, tasks.beat"
-ALL = f"tasks.inference_worker, {WITHOUT_TORCH}"
+WITHOUT_TORCH = "tasks.training_worker, tasks.maintenance_worker, tasks.worker, tasks.beat"
+OUTWARD = "tasks.delivery_worker, tasks.fetch_worker"
+ALL = f"tasks.inference_worker, {WITHOUT_TORCH}, {OUTWARD}"
 
 
 def test_no_worker_process_loads_flask() -> None:
@@ -14,7 +15,7 @@ def test_no_worker_process_loads_flask() -> None:
 
 def test_only_the_inference_worker_loads_torch() -> None:
     assert "torch" in _loaded_by(ALL)
-    assert "torch" not in _loaded_by(WITHOUT_TORCH)
+    assert "torch" not in _loaded_by(f"{WITHOUT_TORCH}, {OUTWARD}")
 
 
 @cache
