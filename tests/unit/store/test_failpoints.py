@@ -1,8 +1,10 @@
 """`store.failpoints`: what a process does at a named place, in processes of their own."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +72,7 @@ def test_a_failpoint_raises_once() -> None:
 
 def test_a_process_sleeps_as_long_as_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(failpoints.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     arm("here:sleep:2.5@1")
 
     hit("here")
@@ -81,8 +83,8 @@ def test_a_process_sleeps_as_long_as_was_said(monkeypatch: pytest.MonkeyPatch) -
 def test_a_process_stops_until_it_is_told_to_go_on() -> None:
     process = subprocess.Popen([sys.executable, "-c", THREE_HITS], env={VARIABLE: "here:stop"}, stdout=subprocess.PIPE)
     try:
-        _, status = failpoints.os.waitpid(process.pid, failpoints.os.WUNTRACED)
-        assert failpoints.os.WIFSTOPPED(status)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
     finally:
         process.send_signal(signal.SIGCONT)
     assert process.wait() == 0
