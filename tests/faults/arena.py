@@ -165,7 +165,7 @@ class RungIds:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with suppress(redis.RedisError, OSError, ValueError), self._client.monitor() as monitor:
+            with suppress(redis.RedisError, OSError, ValueError), self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
                 while not self._stop.is_set():
                     self._note(monitor.next_command()["command"])
             self._stop.wait(0.1)
