@@ -61,7 +61,7 @@ def search(rules: Rules) -> Searched:
 
 def _key(state: State) -> tuple[Any, ...]:
     """The state without the names of its jobs: each with what the workers hold of it, in one order."""
-    hands: dict[int | None, tuple[Any, ...]] = {worker.job: () for worker in state.workers}
+    hands: dict[int, tuple[tuple[int, int, int], ...]] = {worker.job: () for worker in state.workers}
     for number, worker in enumerate(state.workers):
         hands[worker.job] = (*hands[worker.job], (number, worker.fence, worker.computed))
     jobs = sorted((job, hands.get(number, ()), number in state.reaper) for number, job in enumerate(state.jobs))
