@@ -1,6 +1,7 @@
 """What is refused under load, and what is not: a real queue, and a worker that says how slow it is."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +16,13 @@ from store.database import open_session
 from store.models import ServedVersion, configure
 from tests.factories import Rows, autocommit
 from tests.integration.serving import LOOPBACK, Api, make_key
-from tests.integration.webapp.conftest import NO_WAIT, PATIENCE_S, ApiFor
+from tests.integration.webapp.conftest import NO_WAIT, ApiFor
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 from webapp.fast_lane import FastLane
 from webapp.services import EXTENSION, Services
+
+PATIENCE_S = 60.0
 
 #: A row a second.
 RATES = '{"xor/1": {"fixed_ms": 0, "item_ms": 1000, "load_ms": 0, "used": 0, "age_ms": 0}}'
@@ -40,8 +43,11 @@ def services(app: Flask) -> Services:
 
 
 @pytest.fixture
-def slow_worker(database: Database, services: Services) -> Iterator[None]:
+def slow_worker(database: Database, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker that lives, does one row a second as far as it says, and takes none."""
+    # However long a test takes: that nothing is done while rows wait is no measurement here.
+    monkeypatch.setattr("webapp.forecast.SETTLED_S", math.inf)
+    services.pressure._efficiency.value = 1.0
     with autocommit(database) as connection:
         connection.execute(REGISTER)
     wait_until(lambda: services.pressure.work_s("xor/1", 1) == 1.0, PATIENCE_S)
