@@ -15,6 +15,7 @@ LONGEST_REASON = 500
 # Postgres' text cannot hold a NUL character.
 NO_NUL = validate.ContainsNoneOf("\0", error="Must not hold a NUL character.")
 
+
 def check_different(events: list[WebhookEvent]) -> None:
     """Refuse an event that is named twice."""
     if len(set(events)) != len(events):

@@ -66,9 +66,7 @@ def test_a_prediction_that_ends_is_told_and_verified(stack: RunningStack, events
     )
 
 
-def test_every_attempt_can_be_read_afterwards(
-    stack: RunningStack, webhook: dict[str, Any], events: Events
-) -> None:
+def test_every_attempt_can_be_read_afterwards(stack: RunningStack, webhook: dict[str, Any], events: Events) -> None:
     asked = stack.client.post(f"/v1/webhooks/{webhook['id']}/test")
     wait_until(lambda: asked.json()["id"] in events, ARRIVES_S)
 
@@ -89,9 +87,7 @@ def test_a_delivery_worker_that_is_killed_under_load_loses_nothing(stack: Runnin
     wait_until(lambda: accepted <= subjects(events), ARRIVES_S)
 
 
-def test_the_receiver_refuses_what_another_signed(
-    webhook: dict[str, Any], events: Events
-) -> None:
+def test_the_receiver_refuses_what_another_signed(webhook: dict[str, Any], events: Events) -> None:
     body, now = "{}", datetime.now(UTC)
     forged = Webhook("whsec_" + "b3RoZXIgc2VjcmV0LCBhdCBsZWFzdCAyNCBieXRlcw==").sign("1", now, body)
     headers = {"webhook-id": "1", "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": forged}

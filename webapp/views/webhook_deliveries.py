@@ -41,7 +41,11 @@ class WebhookDeliveryViews(MethodView):
         state: DeliveryState | None = query["state"]
         with caller_session() as session:
             rows = deliveries.list_deliveries(
-                session, get_endpoint(session, webhook_id, api_key_id=visible_to()), state=state, before=query["cursor"], limit=query["limit"]
+                session,
+                get_endpoint(session, webhook_id, api_key_id=visible_to()),
+                state=state,
+                before=query["cursor"],
+                limit=query["limit"],
             )
         return {"data": [present_delivery(row) for row in rows], "next_cursor": next_cursor(rows, query["limit"])}
 

@@ -75,7 +75,9 @@ def test_without_a_key_for_secrets_no_endpoint_is_made(torchqueue: Torchqueue, k
 
 
 def test_an_unknown_key_has_no_endpoint(torchqueue: Torchqueue) -> None:
-    assert_refused(torchqueue("webhooks", "create", URL, "--key=nobody", env=ENV), ".*no API key with the id 'nobody'.*")
+    assert_refused(
+        torchqueue("webhooks", "create", URL, "--key=nobody", env=ENV), ".*no API key with the id 'nobody'.*"
+    )
 
 
 def test_where_no_stack_made_an_admin_key_one_must_be_named(torchqueue: Torchqueue) -> None:

@@ -31,9 +31,7 @@ def claim(hooks: Hooks, worker_id: int) -> Claiming:
     """Claim what is due."""
 
     def claiming(limit: int = 100, failing_limit: int = 100) -> list[DeliveryClaim]:
-        return ledger.claim_deliveries(
-            hooks.connection, worker_id=worker_id, limit=limit, failing_limit=failing_limit
-        )
+        return ledger.claim_deliveries(hooks.connection, worker_id=worker_id, limit=limit, failing_limit=failing_limit)
 
     return claiming
 
@@ -200,9 +198,7 @@ def test_a_stale_outcome_is_noted_and_moves_nothing(hooks: Hooks, claim: Claimin
     assert hooks.attempts(delivery)[0].status_code == 204
 
 
-def test_what_a_dead_sender_held_is_sent_again_under_the_same_id(
-    hooks: Hooks, claim: Claiming, worker_id: int
-) -> None:
+def test_what_a_dead_sender_held_is_sent_again_under_the_same_id(hooks: Hooks, claim: Claiming, worker_id: int) -> None:
     [delivery] = hooks.write(hooks.add(), "a")
     claim()
     end(hooks, worker_id)

@@ -107,10 +107,10 @@ def test_an_expiry_is_told(rows: Rows, hooks: Hooks) -> None:
     assert told(hooks) == [(str(waiting), "prediction.expired")]
 
 
-@pytest.mark.parametrize("changes", [{}, {"idempotency_key": "order-7", "request_sha256": "00"}, {"catalog": "shop", "external_id": "42"}])
-def test_an_answer_that_is_stored_with_its_request_is_told(
-    rows: Rows, hooks: Hooks, changes: dict[str, str]
-) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"idempotency_key": "order-7", "request_sha256": "00"}, {"catalog": "shop", "external_id": "42"}]
+)
+def test_an_answer_that_is_stored_with_its_request_is_told(rows: Rows, hooks: Hooks, changes: dict[str, str]) -> None:
     hooks.add(*EVERY_END)
     asked = submission(rows.version, api_key_id=hooks.api_key_id, **changes)
 

@@ -223,7 +223,7 @@ def test_a_delivery_on_its_way_is_not_sent_again(owner: Api, webhook: str, datab
 )
 def test_another_keys_endpoint_is_not_there(api_for: ApiFor, webhook: str, method: str, path: str) -> None:
     stranger = api_for(Scope.PREDICT, Scope.READ)
-    body = {"json": {}} if method in ("PATCH", "POST") else {}
+    body: dict[str, dict[str, str]] = {"json": {}} if method in ("PATCH", "POST") else {}
 
     found = stranger.call(method, webhook + path, **body)
 
@@ -231,9 +231,7 @@ def test_another_keys_endpoint_is_not_there(api_for: ApiFor, webhook: str, metho
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/redeliver")])
-def test_another_keys_delivery_is_not_there(
-    api_for: ApiFor, owner: Api, webhook: str, method: str, path: str
-) -> None:
+def test_another_keys_delivery_is_not_there(api_for: ApiFor, owner: Api, webhook: str, method: str, path: str) -> None:
     delivery = owner.post(f"{webhook}/test").headers["Location"]
 
     found = api_for(Scope.PREDICT, Scope.READ).call(method, delivery + path)
@@ -254,9 +252,7 @@ def test_another_keys_delivery_is_not_there(
         ({"url": "https://a\0b.example.com/"}, "url", "invalid-request"),
     ],
 )
-def test_what_makes_no_endpoint_is_refused_by_name(
-    owner: Api, body: dict[str, object], field: str, kind: str
-) -> None:
+def test_what_makes_no_endpoint_is_refused_by_name(owner: Api, body: dict[str, object], field: str, kind: str) -> None:
     refused = owner.post("/v1/webhooks", json=body)
 
     assert (refused.status_code, refused.get_json()["field"], refused.get_json()["type"]) == (422, field, kind)

@@ -62,7 +62,9 @@ def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pyt
     assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "delivery", "beat", "flower"]
 
 
-def test_workers_of_predictions_trainings_and_deliveries_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_predictions_trainings_and_deliveries_hold_claims(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services = _services(settings, monkeypatch, workers=2)
 
     assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training", "delivery"]

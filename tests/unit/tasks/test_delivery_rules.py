@@ -98,7 +98,9 @@ def test_other_statuses_say_nothing_about_when() -> None:
     assert judged(500, retry_after="120").rest_s is None
 
 
-@pytest.mark.parametrize("text", ["soon", "-5", "", "1.5", "9" * 400, "Fri, 20 Nov 2026 12:02:00", "1 Jan 2026 00:00:00 +9999999999999"])
+@pytest.mark.parametrize(
+    "text", ["soon", "-5", "", "1.5", "9" * 400, "Fri, 20 Nov 2026 12:02:00", "1 Jan 2026 00:00:00 +9999999999999"]
+)
 def test_a_wish_that_makes_no_sense_is_passed_over(text: str) -> None:
     outcome = judged(429, retry_after=text)
 
