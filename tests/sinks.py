@@ -154,8 +154,6 @@ def running_sink() -> Iterator[Sink]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             sink.take(Received(self.path, headers, body))(self)
 
-        do_GET = do_POST  # noqa: N815 - http.server looks for this name
-
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 

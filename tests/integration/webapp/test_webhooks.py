@@ -224,7 +224,7 @@ def test_a_delivery_on_its_way_is_not_sent_again(owner: Api, webhook: str, datab
 )
 def test_another_keys_endpoint_is_not_there(api_for: ApiFor, webhook: str, method: str, path: str) -> None:
     stranger = api_for(Scope.PREDICT, Scope.READ)
-    body: dict[str, Any] = {"json": {}} if method in ("PATCH", "POST") else {}
+    body: dict[str, dict[str, str]] = {"json": {}} if method in ("PATCH", "POST") else {}
 
     found = stranger.call(method, webhook + path, **body)
 

@@ -40,7 +40,7 @@ class Host:
 
 
 def reply(status: int = 200, body: bytes = b"") -> Reply:
-    return Reply(status, {}, body, cut=False, url="https://shop.example.com/")
+    return Reply(status=status, headers={}, body=body, cut=False, url="https://shop.example.com/")
 
 
 def claim(previous: str | None = None, box: SecretBox = BOX) -> DeliveryClaim:
