@@ -274,4 +274,5 @@ def _error_of(failure: Failure, text: str) -> Exception:
         return InvalidInputError(FIELD, text)
     if failure is Failure.MEMORY:
         return InvalidInputError(FIELD, "The image needs more memory to decode than any should.")
+    logger.error("decoder_fault", extra={"error": text})
     return DecodeFailedError(f"Decoding failed with {text}.")
