@@ -1,7 +1,6 @@
 """`/v1/webhooks`: endpoints and deliveries as their owner sees them, and as nobody else does."""
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
