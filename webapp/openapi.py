@@ -132,7 +132,8 @@ DELIVERY_HEADERS: dict[str, Any] = {
     "Location": {
         "description": "Where the delivery and its attempts can be read.",
         "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/webhook-deliveries/{DELIVERY_ID}"]},
-    }
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
 }
 
 MASK_HEADERS: dict[str, Any] = {

@@ -103,4 +103,5 @@ def delivery_response(delivery: WebhookDelivery) -> Response:
     """Answer 202 with a delivery that is about to be sent."""
     response = make_response(schemas.WebhookDeliverySchema().dump(present_delivery(delivery)), 202)
     response.headers["Location"] = url_for("webhook-deliveries.WebhookDeliveryByIdViews", delivery_id=delivery.id)
+    response.headers["Retry-After"] = "1"
     return response

@@ -17,11 +17,14 @@ from webapp.errors import KINDS, WebError, register_error_handlers
 ELSEWHERE = {
     store.StoreError,
     store.SettingsError,
-    store.UnknownKeyError,
     store.ObjectMissingError,
     store.SchemaVersionError,
     # Of workers alone.
     store.StaleClaimError,
+    store.OutwardError,
+    store.UrlRefusedError,
+    store.HostUnavailableError,
+    store.AnswerRefusedError,
     # A base alone.
     errors.RefusedError,
     # Told by its number among the results of a file.
