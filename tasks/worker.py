@@ -10,6 +10,7 @@ from store.database import create_database
 from store.logs import configure_logging
 from store.replies import connect_redis
 from store.settings import Settings
+from store.tables import registry  # noqa: F401 - mappers name each other: a query through one needs all of them
 from tasks.celery_process import node_name
 from tasks.quarantine import stand_aside
 from tasks.successor import spool_folder, succeed

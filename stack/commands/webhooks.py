@@ -43,7 +43,7 @@ def webhooks() -> None:
 def list_(var_dir: Path, as_json: bool) -> None:
     """List the endpoints of all keys, newest first."""
     with open_session(open_database(var_dir)) as session:
-        names = dict(session.execute(select(ApiKey.id, ApiKey.public_id)).tuples().all())
+        names = {row.id: row.public_id for row in session.execute(select(ApiKey.id, ApiKey.public_id))}
         found = [_describe(row, names) for row in list_endpoints(session, api_key_id=None, limit=ROWS)]
     if as_json:
         print_json(found)

@@ -41,6 +41,12 @@ def create(torchqueue: Torchqueue, key_id: str, *options: str) -> str:
     return made.output
 
 
+def listed(torchqueue: Torchqueue, *options: str) -> str:
+    found = torchqueue("webhooks", "list", *options)
+    assert found.exit_code == 0, (found.output, found.exception)
+    return found.output
+
+
 def written(database: Database, webhook: str) -> UUID:
     """Write a delivery to an endpoint; returns its id."""
     with autocommit(database) as connection:
@@ -52,14 +58,14 @@ def test_an_endpoint_is_made_and_its_secret_shown_once(torchqueue: Torchqueue, k
 
     secret = output.split()[-1]
     assert secret.startswith("whsec_")
-    assert secret not in torchqueue("webhooks", "list", "--json").output
+    assert secret not in listed(torchqueue, "--json")
 
 
 def test_endpoints_are_listed_with_their_keys(torchqueue: Torchqueue, key_id: str, webhook: str) -> None:
-    listed = json.loads(torchqueue("webhooks", "list", "--json").output)
+    found = json.loads(listed(torchqueue, "--json"))
 
-    assert [(each["id"], each["key"], each["url"]) for each in listed] == [(webhook, key_id, URL)]
-    assert webhook in torchqueue("webhooks", "list").output
+    assert [(each["id"], each["key"], each["url"]) for each in found] == [(webhook, key_id, URL)]
+    assert webhook in listed(torchqueue)
 
 
 def test_a_url_that_leads_inside_is_refused(torchqueue: Torchqueue, key_id: str) -> None:
@@ -86,11 +92,11 @@ def test_where_no_stack_made_an_admin_key_one_must_be_named(torchqueue: Torchque
 
 def test_an_endpoint_is_paused_and_resumed(torchqueue: Torchqueue, webhook: str) -> None:
     torchqueue("webhooks", "pause", webhook, "--reason=the shop moves")
-    paused = torchqueue("webhooks", "list").output
+    paused = listed(torchqueue)
     torchqueue("webhooks", "resume", webhook)
 
     assert "paused: the shop moves" in paused
-    assert "paused" not in torchqueue("webhooks", "list").output
+    assert "paused" not in listed(torchqueue)
 
 
 def test_deliveries_are_listed_and_sent_again(torchqueue: Torchqueue, webhook: str, database: Database) -> None:
