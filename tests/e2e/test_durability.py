@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ PATIENCE_S = 60.0
 ASYNC = {"Prefer": "respond-async"}
 
 
-def row_of(stack: RunningStack, prediction_id: str) -> Row[tuple[object, ...]]:
+def row_of(stack: RunningStack, prediction_id: str) -> Row[Any]:
     """Read a prediction from the stack's own database."""
     with stack.open_database().connect() as connection:
         found = text("SELECT status, attempt, crash_count FROM predictions WHERE id = CAST(:id AS uuid)")
