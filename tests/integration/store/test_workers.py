@@ -62,7 +62,7 @@ def test_a_worker_that_ended_is_not_live(rows: Rows, session: Session) -> None:
 def test_the_first_reason_of_an_end_stays(rows: Rows, session: Session) -> None:
     worker_id = rows.worker()
 
-    for reason in ("died", "drained"):
+    for reason in (StopReason.DIED, StopReason.DRAINED):
         end_worker(rows.connection, worker_id, reason)
 
     assert session.get_one(Worker, worker_id).stop_reason == "died"
