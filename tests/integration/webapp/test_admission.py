@@ -33,7 +33,7 @@ REGISTER = text(f"""
         now() + interval '1 hour', now())
 """)
 
-pytestmark = pytest.mark.usefixtures("no_worker", "slow_worker")
+pytestmark = pytest.mark.usefixtures("slow_worker")
 
 
 @pytest.fixture
@@ -43,7 +43,12 @@ def services(app: Flask) -> Services:
 
 
 @pytest.fixture
-def slow_worker(database: Database, services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slow_worker(
+    no_worker: None,  # noqa: ARG001 - pauses the one of the module
+    database: Database,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
     """A worker that lives, does one row a second as far as it says, and takes none."""
     # However long a test takes: that nothing is done while rows wait is no measurement here.
     monkeypatch.setattr("webapp.forecast.SETTLED_S", math.inf)
@@ -65,7 +70,7 @@ def queue(database: Database, xor: ServedVersion) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def busy(queue: Rows, services: Services) -> Rows:
+def busy(slow_worker: None, queue: Rows, services: Services) -> Rows:  # noqa: ARG001 - nobody else takes them
     """Forty rows of nobody wait, which is ten too many."""
     queue.add_many(40)
     wait_until(lambda: services.pressure.rows() == 40, PATIENCE_S)
