@@ -26,9 +26,9 @@ from store.comparison import Served
 from store.guards import find_breach
 from store.models import ServedVersion
 from store.statistics.sample_ratio import log_evidence_of_mismatch
-from store.statistics.sequences import EMPTY, Estimate, Mean, Proportion
+from store.statistics.sequences import EMPTY, Mean, Proportion
 from store.statistics.thompson import BetaPosterior, choice_probabilities
-from store.statistics.verdicts import ALPHA, RATIO_ALPHA, Judged
+from store.statistics.verdicts import ALPHA, RATIO_ALPHA, log_evidence
 from store.traffic import Arm, Split
 from webapp.traffic import BITS, choose
 
@@ -101,6 +101,7 @@ def run_experiment(experiment: Experiment, seed: int) -> Alarms:
     right, counts = [EMPTY, EMPTY], [0, 0]
     errors = [Mean(0, 0.0, 0.0), Mean(0, 0.0, 0.0)]
     found = dict.fromkeys(Alarms.__dataclass_fields__, False)
+    is_fixed = not experiment.is_learned
     limit, ratio_limit = -math.log(ALPHA), -math.log(RATIO_ALPHA)
     for number in range(1, experiment.requests + 1):
         chosen = choose(split, draw.getrandbits(BITS)).version.number - 1
@@ -109,9 +110,9 @@ def run_experiment(experiment: Experiment, seed: int) -> Alarms:
         error = draw.expovariate(1.0)
         seen = errors[chosen]
         errors[chosen] = Mean(seen.trials + 1, seen.total + error, seen.total_of_squares + error * error)
-        found["verdict"] |= _log_evidence(right, experiment) >= limit
+        found["verdict"] |= log_evidence(*right, is_fixed=is_fixed) >= limit
         if min(each.trials for each in errors) >= FIRST_LOOK:
-            found["errors"] |= _log_evidence(errors, experiment) >= limit
+            found["errors"] |= log_evidence(*errors, is_fixed=is_fixed) >= limit
         found["ordinary"] |= _ordinary_test(*right)
         if not experiment.is_learned:
             found["ratio"] |= log_evidence_of_mismatch(counts, experiment.shares) >= ratio_limit
@@ -165,13 +166,6 @@ def _version(number: int) -> ServedVersion:
         config={},
         weights_sha256="",
     )
-
-
-def _log_evidence(seen: Sequence[Estimate], experiment: Experiment) -> float:
-    """As a comparison with this policy finds it."""
-    other, champion = seen[1], seen[0]
-    judged = Judged.of(2, other, champion, is_fixed=not experiment.is_learned)
-    return math.log(judged.evidence) if judged.evidence > 0.0 else -math.inf
 
 
 def _learn(seen: Sequence[Proportion]) -> tuple[float, float]:

@@ -68,10 +68,12 @@ class Judged:
         # Less error is better: the champion's minus its own.
         if isinstance(mine, Proportion) and isinstance(champion, Proportion):
             margin = EQUIVALENCE_MARGIN
-            interval, evidence = _compare(mine, champion, alpha, is_fixed=is_fixed)
+            interval = _interval(mine, champion, alpha, is_fixed=is_fixed)
+            evidence = log_evidence(mine, champion, is_fixed=is_fixed)
         elif isinstance(mine, Mean) and isinstance(champion, Mean):
             margin = EQUIVALENCE_MARGIN * abs(champion.value or 0.0)
-            interval, evidence = _compare(champion, mine, alpha, is_fixed=is_fixed)
+            interval = _interval(champion, mine, alpha, is_fixed=is_fixed)
+            evidence = log_evidence(champion, mine, is_fixed=is_fixed)
         else:
             return cls(number, None, UNKNOWN, 1.0, Verdict.UNDECIDED)
         return cls(number, _difference(mine, champion), interval, shown_evidence(evidence), _verdict(interval, margin))
@@ -127,6 +129,11 @@ def check_sample_ratio(unit: str, counts: Mapping[int, int], weights: Mapping[in
     )
 
 
+def log_evidence(one: E, other: E, *, is_fixed: bool) -> float:
+    """Return the logarithm of the evidence against both being the same; `is_fixed` as of `Judged.of`."""
+    return log_evidence_of_difference(one, other) if is_fixed else one.log_evidence_of_difference(other)
+
+
 def shown_evidence(log_evidence: float) -> float:
     """Turn a logarithm of evidence into an e-value that JSON can hold."""
     return math.exp(min(log_evidence, LARGEST_LOG))
@@ -138,11 +145,8 @@ def finite(interval: Interval) -> dict[str, Any]:
     return {name: end if math.isfinite(end) else None for name, end in ends.items()}
 
 
-def _compare(more: E, less: E, alpha: float, *, is_fixed: bool) -> tuple[Interval, float]:
-    """Return the interval of one minus the other, and the evidence against both being the same."""
-    if is_fixed:
-        return difference_interval(more, less, alpha), log_evidence_of_difference(more, less)
-    return more.minus(less, alpha), more.log_evidence_of_difference(less)
+def _interval(more: E, less: E, alpha: float, *, is_fixed: bool) -> Interval:
+    return difference_interval(more, less, alpha) if is_fixed else more.minus(less, alpha)
 
 
 def _difference(mine: Estimate, champion: Estimate) -> float | None:
