@@ -21,15 +21,8 @@ up: $(RUNTIME) ## Start everything on this machine; OPTIONS="--detach --port 800
 down: $(RUNTIME) ## Drain and stop what `make up` started
 	$(BIN)/torchqueue down
 
-# What breaks real processes runs alone; the rest in one process for each core, a file in one of them.
 test: $(DEV) node_modules ## Run all tests with branch coverage; ARGS="tests/unit -x" for some
-ifdef ARGS
-	$(BIN)/python -m pytest $(ARGS)
-else
-	$(BIN)/python -m pytest tests/e2e --cov --cov-report=
-	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses=auto --dist=loadfile \
-	  --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
-endif
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term:skip-covered --cov-fail-under=90)
 
 faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
 	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)

@@ -9,24 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.fx
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ml.choices import COMPILE, DTYPES, TuningRules, Variant
 from ml.compiling import Compiled
 from ml.errors import VariantError
+from ml.folding import fold_batch_norms, has_batch_norms
+from ml.inputs import blank_item
 from ml.predictor import Predictor
-
-_CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def list_candidates(predictor: Predictor) -> list[Variant]:
     """The ways that may be faster for this network on this device, the plainest first and the original among them."""
-    modules = list(predictor.module.modules())
-    layouts = [False, True] if any(isinstance(module, nn.Conv2d) for module in modules) else [False]
-    foldings = [False, True] if any(isinstance(module, _NORMS) for module in modules) else [False]
+    layouts = [False, True] if any(isinstance(part, nn.Conv2d) for part in predictor.module.modules()) else [False]
+    foldings = [False, True] if has_batch_norms(predictor.module) else [False]
     reduced = ["bf16", "fp16"] if predictor.device.type == "cuda" else ["bf16"]
     exact = [Variant(channels_last=layout, fused=fused) for fused in foldings for layout in layouts]
     # Measured: reduced precision without the layout that its kernels are made for is never the fastest.
@@ -54,7 +50,7 @@ def apply_variant(predictor: Predictor, variant: Variant, *, limit: int) -> Pred
         VariantError: The network cannot be run in this way.
     """
     changed = copy.copy(predictor)
-    changed.module = _build(predictor.module, variant, predictor.device, limit)
+    changed.module = _build(predictor, variant, limit)
     return changed
 
 
@@ -73,14 +69,12 @@ def split_for_compiler(module: nn.Module, given: Tensor) -> tuple[nn.Module, Ten
     return (module.module, module.convert(given)) if isinstance(module, Converted) else (module, given)
 
 
-def _build(module: nn.Module, variant: Variant, device: torch.device, limit: int) -> nn.Module:
+def _build(predictor: Predictor, variant: Variant, limit: int) -> nn.Module:
     if variant == Variant():
-        return module
+        return predictor.module
     # Anything may go wrong in code that is traced or converted, and all of it means that this way is closed.
     try:
-        changed = copy.deepcopy(module)
-        if variant.fused:
-            changed = fold_batch_norms(changed)
+        changed = _fold(predictor) if variant.fused else copy.deepcopy(predictor.module)
         memory_format = torch.channels_last if variant.channels_last else torch.contiguous_format
         dtype = getattr(torch, DTYPES[variant.dtype])
         changed = changed.to(dtype=dtype)
@@ -90,9 +84,21 @@ def _build(module: nn.Module, variant: Variant, device: torch.device, limit: int
         if variant.compile:
             run = Compiled(changed)
         converted = Converted(changed, run, dtype, memory_format)
-        return GraphReplay(converted, device, limit) if variant.graphs else converted
+        return GraphReplay(converted, predictor.device, limit) if variant.graphs else converted
     except Exception as error:
         raise VariantError(f"{variant.name}: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _fold(predictor: Predictor) -> nn.Module:
+    blank = blank_item(predictor.spec.input).unsqueeze(0).to(predictor.device)
+
+    def run(module: nn.Module) -> Tensor:
+        tried = copy.copy(predictor)
+        tried.module = module
+        with torch.inference_mode():
+            return tried.forward(blank)
+
+    return fold_batch_norms(predictor.module, run)
 
 
 class Converted(nn.Module):
@@ -169,44 +175,6 @@ class GraphReplay(nn.Module):  # pragma: no cover - needs a GPU
             static_output = self.module(static_input)
         self._pool = self._pool or graph.pool()
         return graph, static_input, static_output
-
-
-def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Fold every batch normalisation that follows a convolution of its own into it. ``module`` is in eval mode.
-
-    Works on the traced graph, since the order of attributes says nothing about the order of calls.
-
-    Raises:
-        VariantError: Nothing can be folded.
-        Exception: The network cannot be traced, for example because it branches on values.
-    """
-    traced = torch.fx.symbolic_trace(module)
-    modules = dict(traced.named_modules())
-    folded = 0
-    for node in list(traced.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[node.target], _NORMS):
-            continue
-        before = node.args[0]
-        if not _is_own_convolution(before, modules, traced.graph):
-            continue
-        fused = fuse_conv_bn_eval(modules[before.target], modules[node.target])
-        traced.set_submodule(before.target, fused)
-        node.replace_all_uses_with(before)
-        traced.graph.erase_node(node)
-        folded += 1
-    if folded == 0:
-        raise VariantError("no batch normalisation follows a convolution of its own")
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced
-
-
-def _is_own_convolution(node: Any, modules: dict[str, nn.Module], graph: torch.fx.Graph) -> bool:
-    """Whether a node is a convolution whose result, and whose weights, nobody else uses."""
-    if not isinstance(node, torch.fx.Node) or node.op != "call_module" or len(node.users) > 1:
-        return False
-    calls = sum(1 for other in graph.nodes if other.op == "call_module" and other.target == node.target)
-    return isinstance(modules[str(node.target)], _CONVOLUTIONS) and calls == 1
 
 
 def _finish(tensor: Tensor, count: int) -> Tensor:

@@ -7,6 +7,7 @@ See docs/decisions/0006-balancer.md.
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -52,7 +53,7 @@ class Ring:
 NOBODY = WorkerView(worker_id=0, queue=QueueName.INFERENCE)
 
 
-class Balancer:
+class Balancer(ABC):
     """What all policies share: who is awake, and who has been silent for too long.
 
     Its methods may be called from any thread; times are seconds of one monotonic clock.
@@ -129,8 +130,9 @@ class Balancer:
                 self._note_silent(queue, now)
             return silent
 
+    @abstractmethod
     def _choose(self, version: str, waiting: int, waited_s: float, now: float) -> Sequence[Ring]:
-        raise NotImplementedError
+        """Return which workers to ring for so many rows, the first of which has waited so long; holds the lock."""
 
     def _silence_s(self, queue: str) -> float:
         rates = self._workers[queue].rates.values()
@@ -147,11 +149,14 @@ class Balancer:
             for queue in known.keys() - self._workers.keys():
                 del known[queue]
 
-    def _note_idle(self, queue: str, now: float, *, was_rung: bool) -> None: ...
+    def _note_idle(self, queue: str, now: float, *, was_rung: bool) -> None:  # noqa: B027 - not every policy learns
+        """A worker has nothing left to do."""
 
-    def _note_finished(self, queue: str, now: float, *, failed: bool) -> None: ...
+    def _note_finished(self, queue: str, now: float, *, failed: bool) -> None:  # noqa: B027 - not every policy learns
+        """A worker finished a row."""
 
-    def _note_silent(self, queue: str, now: float) -> None: ...
+    def _note_silent(self, queue: str, now: float) -> None:  # noqa: B027 - not every policy learns
+        """A worker was rung and not heard."""
 
 
 class RoundRobinBalancer(Balancer):

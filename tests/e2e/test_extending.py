@@ -103,7 +103,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Step]]:
 
 def test_a_torchvision_network_of_ones_own_answers_over_http(steps: list[Step]) -> None:
     answer = json.loads(_output(steps, r"curl .*/models/shapes/"))
-    assert answer["status"] == "succeeded"
+    assert answer["status"] == "succeeded", answer
     assert answer["result"]["label"] in {"circle", "square", "triangle"}
 
 

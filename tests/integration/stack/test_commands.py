@@ -189,6 +189,9 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(torchqueue: Torchqueue) ->
 
 @pytest.mark.usefixtures("committed")
 def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: redis.Redis) -> None:
+    # Whatever else rang for a training before.
+    valkey.delete(f"{PREFIX}{QueueName.TRAINING}")
+
     result = torchqueue("train", "xor", "--queue", "--seed=3")
 
     [(_, message)] = waiting_messages(valkey, QueueName.TRAINING)

@@ -9,7 +9,7 @@ from ml.errors import VariantError
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
 from ml.spec import ModelSpec
-from ml.variants import apply_variant, fold_batch_norms, list_candidates, list_refinements, warm_sizes
+from ml.variants import apply_variant, list_candidates, list_refinements, warm_sizes
 
 
 @pytest.fixture
@@ -25,18 +25,6 @@ def network(image_spec: ModelSpec) -> Predictor:
 @pytest.fixture
 def items() -> Tensor:
     return torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
-
-
-class Branching(nn.Module):
-    """Decides by a value, so it cannot be traced."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(2)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        changed: Tensor = self.norm(batch)
-        return changed if batch.sum() > 0 else -changed
 
 
 class Named(nn.Module):
@@ -73,31 +61,9 @@ def test_the_plain_way_is_the_network_itself(network: Predictor) -> None:
     assert apply_variant(network, Variant(), limit=4).module is network.module
 
 
-def test_folding_leaves_no_batch_normalisation(network: Predictor) -> None:
-    folded = fold_batch_norms(network.module)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-
-
-def test_a_convolution_that_is_used_twice_is_not_folded() -> None:
-    class Shared(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(1, 2, 1)
-            self.norm = nn.BatchNorm2d(2)
-
-        def forward(self, batch: Tensor) -> Tensor:
-            features = self.conv(batch)
-            changed: Tensor = self.norm(features) + features
-            return changed
-
-    with pytest.raises(VariantError, match="no batch normalisation"):
-        fold_batch_norms(Shared().eval())
-
-
-def test_a_network_that_cannot_be_traced_is_refused_with_the_reason(vector_spec: ModelSpec) -> None:
+def test_a_network_without_anything_to_fold_is_refused_with_the_reason(vector_spec: ModelSpec) -> None:
     predictor = build_untrained(vector_spec, "cpu")
-    predictor.module = Branching().eval()
-    with pytest.raises(VariantError, match="fp32 fused: TraceError"):
+    with pytest.raises(VariantError, match="fp32 fused: VariantError: no batch normalisation"):
         apply_variant(predictor, Variant(fused=True), limit=4)
 
 
