@@ -1,7 +1,7 @@
 """What the second wall between tenants costs a read: `python -m benchmarks.tenancy`.
 
 The same reads of the same tenant, in turn, as the owner of the tables and as the role that row-level security applies
-to, over weeks of predictions of several tenants. See docs/decisions/0015-row-level-security.md.
+to, over weeks of predictions of several tenants. See docs/decisions/0013-row-level-security.md.
 """
 
 import tempfile

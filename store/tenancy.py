@@ -2,7 +2,7 @@
 
 The first wall is each statement's own condition. Row-level security (migration 0020) stands behind it for the reads of
 tenants: who forgets the condition reads nothing of others. Group commits of many tenants, workers and admins use the
-owner's connections, to which no policy applies. See docs/decisions/0015-row-level-security.md.
+owner's connections, to which no policy applies. See docs/decisions/0013-row-level-security.md.
 """
 
 from collections.abc import Iterator

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -381,11 +382,13 @@ def test_a_worker_without_memory_gives_everything_back_and_ends(
 
 
 def test_nothing_is_launched_under_a_lease_that_is_in_doubt(
-    make_drainer: MakeDrainer, committed: Rows, life: WorkerLife
+    make_drainer: MakeDrainer, committed: Rows, life: WorkerLife, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, rest = committed.add_many(CLAIM_LIMIT), committed.add_many(44)
+    # For good: a heartbeat would renew it within a moment.
+    falls_silent = partial(monkeypatch.setattr, life, "is_valid", lambda: False)
 
-    make_drainer(engine=InterruptedEngine(life.doubt)).drain()
+    make_drainer(engine=InterruptedEngine(falls_silent)).drain()
 
     assert set(committed.statuses(first)) == {"succeeded"}
     assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
