@@ -38,12 +38,14 @@ class Album:
     Attributes:
         upright: As the data set has them.
         shifted: Dark on white, and turned by a quarter.
+        after: More of the same, for the version that has recovered.
         untouched: Test images that are only measured on.
         untouched_shifted: The same, shifted.
     """
 
     upright: Sequence[Photo]
     shifted: Sequence[Photo]
+    after: Sequence[Photo]
     untouched: Sequence[Photo]
     untouched_shifted: Sequence[Photo]
 
@@ -56,9 +58,11 @@ def load_album(scale: Scale) -> Album:
     """
     training, test = load_split("train"), load_split("test").part(0, scale.untouched)
     first, last = scale.base, scale.base + scale.upright
+    end = last + scale.shifted
     return Album(
         upright=_photos(training.part(first, last)),
-        shifted=_photos(training.part(last, last + scale.shifted), shifted=True),
+        shifted=_photos(training.part(last, end), shifted=True),
+        after=_photos(training.part(end, end + scale.after), shifted=True),
         untouched=_photos(test),
         untouched_shifted=_photos(test, shifted=True),
     )

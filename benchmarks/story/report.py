@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.story.record import Chunk, Record
+from benchmarks.story.record import Chunk, Record, Step
 
 #: Chunks that one point of a curve looks back on, so that it does not jump.
 SMOOTHED = 3
@@ -19,7 +19,13 @@ SMOOTHED = 3
 #: With fewer photos of a version a share of right ones says nothing.
 LEAST_PHOTOS = 20
 
-SIZE_INCHES = (10.0, 3.4)
+SIZE_INCHES = (10.0, 3.6)
+
+#: Steps that the plots show.
+MARKED = frozenset({"promotion", "the photos shift", "drift alarms", "recovered", "the gate: promoted"})
+
+#: Rows of titles above a plot, and the height of one as a share of the plot's.
+TITLE_ROWS, TITLE_HEIGHT = 3, 0.055
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
@@ -102,10 +108,7 @@ def _figure(record: Record, fill: Fill, label: str) -> str:
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     axes = figure.subplots()
     fill(axes, record.chunks)
-    for step in record.steps:
-        if step.title in {"promotion", "the photos shift", "drift alarms", "recovered", "the gate: promoted"}:
-            axes.axvline(step.photos, color="#999", linewidth=0.8, linestyle=":")
-            axes.text(step.photos, 1.01, step.title, rotation=20, fontsize=7, transform=axes.get_xaxis_transform())
+    _mark_steps(axes, [step for step in record.steps if step.title in MARKED])
     axes.set_xlabel("photos")
     axes.set_ylabel(label)
     if axes.get_legend_handles_labels()[0]:
@@ -114,6 +117,17 @@ def _figure(record: Record, fill: Fill, label: str) -> str:
     figure.savefig(out, format="svg", metadata={"Date": None})
     # What stands before it belongs to a file of its own.
     return out.getvalue()[out.getvalue().index("<svg") :]
+
+
+def _mark_steps(axes: Axes, steps: Sequence[Step]) -> None:
+    """A line for each, its title above it: those after the same photo share one, and neighbours differ in height."""
+    titles: dict[int, list[str]] = {}
+    for step in steps:
+        titles.setdefault(step.photos, []).append(step.title)
+    for place, (photos, together) in enumerate(titles.items()):
+        axes.axvline(photos, color="#999", linewidth=0.8, linestyle=":")
+        height = 1.02 + TITLE_HEIGHT * (place % TITLE_ROWS)
+        axes.text(photos, height, ", ".join(together), fontsize=7, transform=axes.get_xaxis_transform())
 
 
 def _draw_accuracy(axes: Axes, chunks: Sequence[Chunk]) -> None:

@@ -14,6 +14,7 @@ class Scale:
         gather: Photos before the first retraining.
         upright: Photos before they are shifted.
         shifted: Photos after that.
+        after: Shifted photos after the recovery.
         untouched: Test images that nothing but the measuring sees.
         share: Of the traffic for the challenger.
         epochs: Passes of a retraining.
@@ -34,6 +35,7 @@ class Scale:
     gather: int
     upright: int
     shifted: int
+    after: int
     untouched: int
     share: float
     epochs: int
@@ -54,6 +56,7 @@ FULL = Scale(
     gather=10_000,
     upright=30_000,
     shifted=20_000,
+    after=3_000,
     untouched=5_000,
     share=0.1,
     epochs=12,
@@ -74,6 +77,7 @@ SMALL = Scale(
     gather=1_200,
     upright=2_600,
     shifted=1_000,
+    after=200,
     untouched=200,
     share=0.5,
     epochs=6,

@@ -159,6 +159,7 @@ class Story:
             f"version {version}: {figure:.1%} of shifted images ({champion} had {before:.1%} before), "
             f"{upright:.1%} of upright ones",
         )
+        self._stream(self._album.after)
         return version
 
     def _refuse_bad_candidate(self, champion: int) -> None:
