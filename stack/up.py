@@ -29,6 +29,7 @@ from store.secret_box import ensure_key_file
 from store.settings import WEBHOOK_KEY_FILE, Settings
 from tasks.doorbell import Doorbell
 from tasks.maintenance import Maintenance
+from tasks.successor import commit_left_behind, spool_folder
 from webapp.metrics import MULTIPROCESS_VARIABLE
 
 DATABASE_VARIABLE = "TORCHQUEUE_DATABASE_URL"
@@ -170,12 +171,13 @@ def _start_servers(var_dir: Path, supervisor: Supervisor, say: Callable[[str], N
 
 def _claim_releaser(settings: Settings, database: Database, say: Callable[[str], None]) -> Callable[[int], None]:
     """Make what gives back at once a dead worker's claims, rather than when its lease runs out."""
-    maintenance = Maintenance(
-        database, connect_redis(settings.redis_url), Doorbell(settings.redis_url), settings.retention
-    )
+    replies = connect_redis(settings.redis_url)
+    maintenance = Maintenance(database, replies, Doorbell(settings.redis_url), settings.retention)
 
     def release(pid: int) -> None:
         try:
+            # First: what it had finished need not be computed again.
+            commit_left_behind(database, replies, spool_folder(settings.var_dir))
             maintenance.release_dead_worker(socket.gethostname(), pid)
         except SQLAlchemyError:
             say("Postgres is away: the dead worker's claims are taken back when its lease runs out")

@@ -1,4 +1,4 @@
-"""What an inference worker does before anything else: it commits what the one before it could not."""
+"""Results that a dead inference worker left on the disk: its successor commits them before it does anything else."""
 
 import time
 from collections.abc import Sequence
@@ -32,6 +32,23 @@ def succeed(database: Database, replies: Redis, folder: Path) -> int:
     Returns:
         How many results were stored.
     """
+    while True:
+        try:
+            return commit_left_behind(database, replies, folder)
+        except (DBAPIError, PoolTimeoutError) as error:
+            log.warning("waiting_for_postgres", error=str(error))
+            time.sleep(ASK_EVERY_S)
+
+
+def commit_left_behind(database: Database, replies: Redis, folder: Path) -> int:
+    """Commit what dead processes left on the disk, where nobody has taken the rows back.
+
+    Returns:
+        How many results were stored.
+
+    Raises:
+        DBAPIError: Postgres is away; the files stay.
+    """
     held = HeldConnection(database)
 
     def commit(outcomes: Sequence[Outcome]) -> int:
@@ -45,13 +62,8 @@ def succeed(database: Database, replies: Redis, folder: Path) -> int:
             return 0
 
     try:
-        while True:
-            try:
-                with held.use() as connection:
-                    connection.exec_driver_sql("SELECT 1")
-                return take_up(folder, commit)
-            except (DBAPIError, PoolTimeoutError) as error:
-                log.warning("waiting_for_postgres", error=str(error))
-                time.sleep(ASK_EVERY_S)
+        with held.use() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        return take_up(folder, commit)
     finally:
         held.close()

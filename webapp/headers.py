@@ -9,6 +9,8 @@ from webapp.draining import Draining
 REQUEST_ID_HEADER = "X-Request-Id"
 
 SECURITY_HEADERS = {
+    # Else the server below names itself.
+    "Server": "torchqueue",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
