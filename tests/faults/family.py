@@ -60,14 +60,15 @@ class Family:
         self._born: SimpleQueue[int] = SimpleQueue()
         self._members: dict[int, Relative] = {}
         self._next_device = 1_000
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.nursery"],
-            cwd=ROOT,
-            env={**os.environ, **self._environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(log_dir / "nursery.log").open("wb"),
-        )
+        with (log_dir / "nursery.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.nursery"],
+                cwd=ROOT,
+                env={**os.environ, **self._environment, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
         assert self._process.stdout is not None
         self._process.stdout.readline()
         self._thread = threading.Thread(target=self._listen, name="nursery", daemon=True)
@@ -101,8 +102,11 @@ class Family:
         """Kill all that live, and end the nursery."""
         self.bury([member for member in self._members.values() if not member.died.is_set()])
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(10)
+        self._thread.join()
+        self._process.stdout.close()
 
     def _bear(self, argv: list[str], environment: Mapping[str, str]) -> Relative:
         assert self._process.stdin is not None

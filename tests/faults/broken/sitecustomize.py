@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 
 #: Long enough that another worker is seen to hold a row.
-SLOW_DEVICE = ('        hit("worker.on_device")\n', '        hit("worker.on_device")\n        time.sleep(2.5)\n')
+SLOW_DEVICE = (
+    '            hit("worker.on_device")\n',
+    '            hit("worker.on_device")\n            time.sleep(2.5)\n',
+)
 
 BEFORE_INSERT = '                hit("web.before_insert")\n'
 
@@ -32,7 +35,9 @@ RING_FIRST = """
                 hit("web.before_insert")
 """
 
-TAKE_BACK = "    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES))\n"
+TAKE_BACK = """
+    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES, lenient=lenient))
+"""
 
 # A reaper that also takes back what it saw lost when it looked before.
 STALE_TAKE_BACK = """
