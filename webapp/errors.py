@@ -7,12 +7,13 @@ from uuid import UUID
 
 import structlog
 from flask import Flask, Response, jsonify
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from schemas.problems import CONTENT_TYPE, ProblemAnswer
 from store import errors as store
+from store.database import is_outage
 from webapp.metrics import REFUSED
 
 log = structlog.get_logger()
@@ -199,8 +200,6 @@ KINDS: dict[type[Exception], Kind] = {
     QueueFullError: Kind(503, "queue-full", "Service Unavailable"),
     NoWorkerError: Kind(503, "no-worker", "Service Unavailable"),
     NotReadyError: Kind(503, "not-ready", "Service Unavailable"),
-    OperationalError: UNAVAILABLE,
-    InterfaceError: UNAVAILABLE,
     PoolTimeoutError: Kind(503, "database-busy", "Service Unavailable", "every connection is in use; try again"),
 }
 
@@ -274,14 +273,15 @@ def slug_of(error: Exception) -> str:
 
 
 def _find_kind(error: Exception) -> Kind | None:
+    # By what happened, not by its class: a server that breaks a connection off is a plain DatabaseError at times.
+    if isinstance(error, DBAPIError) and is_outage(error):
+        return UNAVAILABLE
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), None)
 
 
 def register_error_handlers(app: Flask) -> None:
-    """ProblemAnswer every error of ours, and any other, with a problem document."""
-    for cls in KINDS:
-        app.register_error_handler(cls, _handle_known)
-    app.register_error_handler(Exception, _handle_unexpected)
+    """Answer every error of ours, and any other, with a problem document."""
+    app.register_error_handler(Exception, _handle)
 
 
 def handle_http_exception(error: HTTPException) -> Response:
@@ -292,14 +292,11 @@ def handle_http_exception(error: HTTPException) -> Response:
     return problem(status, HTTP_SLUGS.get(status, "http-error"), error.name, detail, field=field)
 
 
-def _handle_known(error: Exception) -> Response:
+def _handle(error: Exception) -> Response:
     answer = describe(error)
-    assert answer is not None, "registered for errors in the map alone"
-    note(error, answer)
-    return _respond(answer)
-
-
-def _handle_unexpected(error: Exception) -> Response:
+    if answer is not None:
+        note(error, answer)
+        return _respond(answer)
     # The last resort of the HTTP map: the log gets the traceback, the client none of it.
     log.error("unexpected_error", exc_info=error)
     return problem(500, "internal", "Internal Server Error", "this is a fault of ours; it was logged")

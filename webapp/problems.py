@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge, UnprocessableEntity
 
@@ -434,7 +433,7 @@ UNKNOWN_NAMED_WEBHOOK = Problem(
     field="webhook",
 )
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
-DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
+DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=errors.DatabaseUnavailableError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")
 OBJECTS_UNAVAILABLE = Problem(name="ObjectsUnavailable", error=store.ObjectsUnavailableError, detail="")
 RATE_LIMITED = Problem(
