@@ -24,7 +24,7 @@ FROM ${BASE_IMAGE}
 # volume mounted on it belongs to the user.
 RUN groupadd --gid 10001 torchqueue \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin torchqueue \
-    && install --directory --owner=10001 --group=10001 /var/lib/torchqueue /var/lib/torchqueue/objects \
+    && install --directory --owner=10001 --group=10001 /var/lib/torchqueue /var/lib/torchqueue/objects /var/lib/torchqueue/spool \
     && python3 -m venv --without-pip /opt/torchqueue
 
 # Wheels only: a package that had to be compiled would need a compiler here.

@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test check lint types imports migrations-check spec-check bench bench-peers story sdk migration image lock format clean
+.PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,15 @@ test-%: $(DEV) node_modules
 	export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d) COVERAGE_FILE=.coverage.$* && chmod 755 $$PYTEST_DEBUG_TEMPROOT && \
 	  trap 'rm -rf $$PYTEST_DEBUG_TEMPROOT' EXIT && $(BIN)/python -m pytest tests/$* --cov --cov-report=
 
+faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
+	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)
+
+model-check: $(DEV) ## Check the protocol of the queue in every order of steps and faults, and that bugs are found
+	$(BIN)/python -m tests.model_check $(ARGS)
+
+soak: $(DEV) ## Run at 70 % load with a fault every two minutes and look for leaks; MINUTES=30
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
 check: lint types imports migrations-check spec-check ## Check style, types, imports, migrations and the OpenAPI document
 
 lint: $(DEV) ## Check style
@@ -63,6 +72,9 @@ spec-check: $(DEV) node_modules ## Check the OpenAPI document and its snapshot
 	$(BIN)/python -m webapp.spec --check
 	$(BIN)/openapi-spec-validator docs/openapi.json
 	npm run --silent lint-spec
+
+audit: $(DEV) node_modules ## Look the pinned packages up among known vulnerabilities
+	$(BIN)/python deploy/audit.py
 
 node_modules: package.json package-lock.json
 	npm ci --silent

@@ -1,17 +1,21 @@
-"""Decoding beside the device: items as they were sent become tensors, on threads, or JPEGs on the GPU itself.
+"""Decoding beside the device: items as they were sent become tensors, on threads, in a sandbox, or on the GPU itself.
 
 Shapes: C channels, S side of the square.
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from ml.errors import DecodeFailedError, InvalidInputError
+from ml.picture_source import decoding_in
 from ml.predictor import Payload, Predictor
+from ml.sandbox import ITEM_TIMEOUT_S, Sandbox
 from ml.spec import InputSpec
 
 logger = logging.getLogger(__name__)
@@ -19,6 +23,12 @@ logger = logging.getLogger(__name__)
 Decoded = Tensor | InvalidInputError | DecodeFailedError
 """One item between ``decode`` and ``compute``."""
 
+
+BATCH_TIME_S = 25.0
+"""Files that hang may keep a batch for about so long; those behind them get ``LEAST_TIME_S`` each. A claim is worth a
+minute, and the good files of a batch must be answered within it."""
+
+LEAST_TIME_S = 1.0
 
 DecodePhotos = Callable[[Sequence[Payload], InputSpec, torch.device], list[Tensor | None]]
 """See ``ml.nvjpeg.decode_photos``."""
@@ -31,16 +41,29 @@ class DecodePool:
         device: Where the models are; on CUDA it decodes what it can itself.
         threads: Images decoded at the same time on the CPU.
         on_device: False decodes everything on the CPU, to compare.
+        sandboxed: Whether the CPU decodes in processes of their own, one for each thread; see ``ml.sandbox``.
     """
 
-    def __init__(self, device: torch.device, threads: int, *, on_device: bool = True) -> None:
+    def __init__(self, device: torch.device, threads: int, *, on_device: bool = True, sandboxed: bool = False) -> None:
         self._device = device
         self._decode_photos = _find_gpu_decoder() if on_device and device.type == "cuda" else None
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._sandbox = Sandbox(threads) if sandboxed else None
+
+    def prepare(self, spec: InputSpec) -> None:
+        """Get ready for items of this form."""
+        if self._sandbox is not None and spec.type == "image":
+            self._sandbox.start()
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Where this thread decodes what it reads by itself while the block runs: where items are decoded."""
+        return nullcontext() if self._sandbox is None else decoding_in(self._sandbox)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads and processes."""
         self._threads.shutdown()
+        if self._sandbox is not None:
+            self._sandbox.close()
 
     def decode(self, predictor: Predictor, payloads: Sequence[Payload]) -> list[Decoded]:
         """Turn items into tensors, in order; an item that cannot be used leaves its error in its place."""
@@ -55,9 +78,17 @@ class DecodePool:
         return [next(rest) if square is None else square for square in squares]
 
     def _decode_on_cpu(self, predictor: Predictor, payloads: Sequence[Payload]) -> list[Decoded]:
+        until = time.monotonic() + BATCH_TIME_S
         if len(payloads) == 1:
-            return [_decode_one(predictor, payloads[0])]
-        return list(self._threads.map(lambda payload: _decode_one(predictor, payload), payloads))
+            return [self._decode_one(predictor, payloads[0], until)]
+        return list(self._threads.map(lambda payload: self._decode_one(predictor, payload, until), payloads))
+
+    def _decode_one(self, predictor: Predictor, payload: Payload, until: float) -> Decoded:
+        if self._sandbox is None:
+            return _decode_one(predictor, payload)
+        timeout_s = min(ITEM_TIMEOUT_S, max(LEAST_TIME_S, until - time.monotonic()))
+        with decoding_in(self._sandbox, timeout_s):
+            return _decode_one(predictor, payload)
 
 
 def _find_gpu_decoder() -> DecodePhotos | None:  # pragma: no cover - needs a GPU
@@ -73,7 +104,7 @@ def _find_gpu_decoder() -> DecodePhotos | None:  # pragma: no cover - needs a GP
 def _decode_one(predictor: Predictor, payload: Payload) -> Decoded:
     try:
         return predictor.decode(payload)
-    except InvalidInputError as error:
+    except (InvalidInputError, DecodeFailedError) as error:
         return error
     # A fault in our own decoding must fail this item only, not the batch that it happens to be in.
     except Exception as error:

@@ -6,6 +6,7 @@ Shapes: B batch; ``...`` the item's own shape.
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,7 @@ class Engine:
         compute_threads: Threads inside one operation on the CPU; set for the whole process.
         memory_mb: Memory in MiB for the weights of all models; by default a share of what the device has.
         decode_on_device: Whether a GPU decodes the JPEGs that it can.
+        sandboxed: Whether all other pictures are decoded in processes of their own; see ``ml.sandbox``.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class Engine:
         compute_threads: int = DEFAULT_COMPUTE_THREADS,
         memory_mb: int | None = None,
         decode_on_device: bool = True,
+        sandboxed: bool = False,
     ) -> None:
         self.device = torch_device(device)
         budget = default_budget_bytes(self.device) if memory_mb is None else memory_mb * MEBIBYTE
         self._models = Residency(self.device, budget)
-        self._decoders = DecodePool(self.device, decode_threads, on_device=decode_on_device)
+        self._decoders = DecodePool(self.device, decode_threads, on_device=decode_on_device, sandboxed=sandboxed)
         torch.set_num_threads(compute_threads)
 
     def close(self) -> None:
@@ -128,6 +131,7 @@ class Engine:
         # Before it is built, so that the device never holds more than its budget; weights are as large as their file.
         self._models.make_room(name, len(weights), evict=evict)
         started = time.monotonic()
+        self._decoders.prepare(spec.input)
         limit = min(spec.max_batch, choice.batch or spec.max_batch)
         predictor = apply_variant(build_predictor(spec, weights, self.device), choice.variant, limit=limit)
         resident = Resident(predictor, Ceilings(limit, ceilings or {}), measure_bytes(predictor))
@@ -185,6 +189,10 @@ class Engine:
             NotLoadedError: The model is not loaded.
         """
         return self._decoders.decode(self._models[key].predictor, payloads)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """While the block runs, pictures that this thread decodes are decoded where ``decode`` does it."""
+        return self._decoders.decoding()
 
     def compute(self, key: Key, decoded: Sequence[Decoded]) -> list[Outcome]:
         """Answer decoded items, in order, with one forward for all when nothing goes wrong.

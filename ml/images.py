@@ -33,6 +33,9 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 RGBImage = npt.NDArray[np.uint8]
 """``[H, W, 3]`` uint8, 0..255, RGB."""
 
+RGBRow = npt.NDArray[np.uint8]
+"""``[R]`` uint8: memory for pixels, contiguous and writable."""
+
 WHITE = (255, 255, 255, 255)
 
 _EXIF_ORIENTATION = 0x0112
@@ -78,7 +81,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | 
     return decode_picture(data, max_pixels=max_pixels, target_px=target_px).pixels_hwc
 
 
-def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None) -> Picture:
+def decode_picture(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int | None = None, room: RGBRow | None = None
+) -> Picture:
     """Decode the first frame of a JPEG, PNG or WebP file of any mode, upright, on white where it is transparent.
 
     Args:
@@ -87,13 +92,14 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, target_px: int 
         target_px: An image whose shorter side is twice this or more is scaled down by a whole number, to no less than
             this unless it is a narrow strip; a JPEG while it is decoded, which takes a fraction of the time. None keeps
             every pixel.
+        room: Where the pixels of a JPEG go when they fit; other formats, and None, take memory of their own.
 
     Raises:
         InvalidInputError: Not one of the three formats, damaged, truncated, too large or too small.
     """
     image = open_image(data, max_pixels=max_pixels)
     try:
-        return _decode(data, image, _choose_factor(image, target_px))
+        return _decode(data, image, _choose_factor(image, target_px), room)
     except MemoryError:
         # Ours to solve, not the sender's.
         raise
@@ -158,9 +164,9 @@ def _explain(error: Exception) -> str:
     return "The image file is damaged and cannot be decoded."
 
 
-def _decode(data: bytes, image: Image.Image, factor: int) -> Picture:
+def _decode(data: bytes, image: Image.Image, factor: int, room: RGBRow | None) -> Picture:
     width, height = image.size
-    loaded, reduction = _load_fast(data, image, factor) or _load_rgb(image, factor)
+    loaded, reduction = _load_fast(data, image, factor, room) or _load_rgb(image, factor)
     # After loading, because for a PNG Pillow looks for EXIF behind the pixels: it would load them then, and a damage
     # found on the way would be taken for broken EXIF.
     orientation = read_orientation(image)
@@ -175,10 +181,10 @@ def _decode(data: bytes, image: Image.Image, factor: int) -> Picture:
     return Picture(np.array(upright), height, width, reduction * rest)
 
 
-def _load_fast(data: bytes, image: Image.Image, factor: int) -> tuple[RGBImage, int] | None:
+def _load_fast(data: bytes, image: Image.Image, factor: int, room: RGBRow | None) -> tuple[RGBImage, int] | None:
     if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB"):
         return None
-    return decode_jpeg(data, height=image.height, width=image.width, factor=factor)
+    return decode_jpeg(data, height=image.height, width=image.width, factor=factor, room=room)
 
 
 def _load_rgb(image: Image.Image, factor: int) -> tuple[Image.Image, int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ml.errors import InvalidInputError
-from ml.images import decode_picture
+from ml.picture_source import read_picture
 from ml.predictor import Payload
 from ml.preparation import find_preparation
 from ml.records import RecordDecoder
@@ -39,7 +39,7 @@ class ImageDecoder:
         """
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise InvalidInputError(FIELD, "This model takes an image file, not numbers.")
-        picture = decode_picture(bytes(payload), target_px=self._target_px)
+        picture = read_picture(bytes(payload), target_px=self._target_px)
         return self._preparation.prepare(picture, self._spec.size, self._spec.channels)
 
     def decode_batch(self, payloads: Sequence[Payload]) -> list[Tensor | InvalidInputError]:

@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from ml.components import Component, erase, find_components
 from ml.errors import InvalidInputError, InvalidSpecError, NonFiniteOutputError
-from ml.images import decode_picture
 from ml.letterbox import find_frame, prepare_letterbox
 from ml.palette import colour_of, encode_mask
+from ml.picture_source import read_picture
 from ml.predictor import Payload, Predictor, Result
 from ml.spec import ModelSpec
 
@@ -76,7 +76,7 @@ class SegmentationPredictor(Predictor):
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise InvalidInputError(FIELD, "This model takes an image file, not numbers.")
         size = self.spec.input.size
-        picture = decode_picture(bytes(payload), target_px=size)
+        picture = read_picture(bytes(payload), target_px=size)
         square = prepare_letterbox(picture.pixels_hwc, size, self.spec.input.channels)
         return torch.cat([square, _size_row((picture.width, picture.height), square)], dim=1)
 

@@ -136,7 +136,42 @@ class Scope(StrEnum):
     FEEDBACK = "feedback"
     READ = "read"
     TRAIN = "train"
+
+    METRICS = "metrics"
+    """Metrics, from elsewhere than this machine."""
+
     ADMIN = "admin"
+
+
+class AuditAction(StrEnum):
+    """What was done, as `audit_log` keeps it."""
+
+    CREATE_KEY = "create_key"
+    UPDATE_KEY = "update_key"
+    ROTATE_KEY = "rotate_key"
+    REVOKE_KEY = "revoke_key"
+    CONFIGURE_MODEL = "configure_model"
+    UPLOAD_VERSION = "upload_version"
+    PROMOTE_VERSION = "promote_version"
+    ROLL_BACK_MODEL = "roll_back_model"
+    SET_TRAFFIC = "set_traffic"
+    DELETE_TRAFFIC = "delete_traffic"
+    CREATE_TRAINING = "create_training"
+    CANCEL_TRAINING = "cancel_training"
+    CREATE_BACKTEST = "create_backtest"
+    CANCEL_BACKTEST = "cancel_backtest"
+    CANCEL_PREDICTION = "cancel_prediction"
+    FORGET_ITEM = "forget_item"
+    REMOVE_INDEXED_ITEM = "remove_indexed_item"
+    REDRIVE = "redrive"
+    CREATE_WEBHOOK = "create_webhook"
+    UPDATE_WEBHOOK = "update_webhook"
+    DELETE_WEBHOOK = "delete_webhook"
+    ROTATE_WEBHOOK_SECRET = "rotate_webhook_secret"  # noqa: S105 - no secret
+    PAUSE_WEBHOOK = "pause_webhook"
+    RESUME_WEBHOOK = "resume_webhook"
+    TEST_WEBHOOK = "test_webhook"
+    REDELIVER_WEBHOOK = "redeliver_webhook"
 
 
 class WorkerRole(StrEnum):
@@ -145,6 +180,46 @@ class WorkerRole(StrEnum):
     INFERENCE = "inference"
     TRAINING = "training"
     MAINTENANCE = "maintenance"
+    DELIVERY = "delivery"
+    """Sends webhooks to where strangers ask, and does nothing else."""
+
+    FETCH = "fetch"
+    """Asks strangers' servers for the pictures that requests name, and does nothing else."""
+
+
+class WorkerState(StrEnum):
+    """What a live worker is willing to do."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    """It was told to stop, finishes what it holds and takes no more."""
+
+    QUARANTINED = "quarantined"
+    """Its device failed again and again: it holds its place, so that somebody sees it, and takes nothing."""
+
+
+class StopReason(StrEnum):
+    """Why a worker's life ended, as `workers.stop_reason` keeps it."""
+
+    DRAINED = "drained"
+    DIED = "died"
+    """The supervisor saw the process end."""
+
+    LEASE_EXPIRED = "lease_expired"
+    SELF_FENCED = "self_fenced"
+    """It could not renew in time and began a new life; what it held was given back first."""
+
+    DEVICE_LOST = "device_lost"
+    """The device cannot be used from the process any more."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    """The process had no memory left for its own work."""
+
+    HUNG = "hung"
+    """The device did not come back from a batch."""
+
+    STUCK = "stuck"
+    """Rows waited beside an idle loop."""
 
 
 class ErrorCode(StrEnum):
@@ -156,6 +231,7 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
     MODEL_UNAVAILABLE = "model_unavailable"
     INPUT_MISSING = "input_missing"
+    FETCH_FAILED = "fetch_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     WORKER_CRASH = "worker_crash"
 
@@ -217,6 +293,16 @@ class TrainingErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
+class DecodePlace(StrEnum):
+    """Where the pictures that strangers send are decoded; the values of `TORCHQUEUE_DECODE`."""
+
+    SANDBOX = "sandbox"
+    """In processes of their own, which may die of a file."""
+
+    THREADS = "threads"
+    """In the process that computes."""
+
+
 class BalancerPolicy(StrEnum):
     """How the worker is chosen that is rung; the values of `TORCHQUEUE_BALANCER`."""
 
@@ -256,3 +342,54 @@ class BacktestStatus(StrEnum):
     def is_terminal(self) -> bool:
         """Whether the status never changes again."""
         return self is not BacktestStatus.RUNNING
+
+
+class WebhookEvent(StrEnum):
+    """What a webhook endpoint may subscribe to."""
+
+    PREDICTION_SUCCEEDED = "prediction.succeeded"
+    PREDICTION_FAILED = "prediction.failed"
+    PREDICTION_CANCELED = "prediction.canceled"
+    PREDICTION_EXPIRED = "prediction.expired"
+    TRAINING_SUCCEEDED = "training.succeeded"
+    TRAINING_FAILED = "training.failed"
+    TRAINING_CANCELED = "training.canceled"
+    VERSION_PROMOTED = "version.promoted"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it tells of what one key asked for; the others tell of models, which all keys share."""
+        return self.startswith("prediction.")
+
+
+#: The event of a delivery that was asked for to try an endpoint; nobody subscribes to it.
+TEST_EVENT = "webhook.test"
+
+
+class WebhookState(StrEnum):
+    """Whether a webhook endpoint is sent to."""
+
+    ENABLED = "enabled"
+
+    PAUSED = "paused"
+    """What happens is still written down, and sent once it is resumed."""
+
+
+class DeliveryState(StrEnum):
+    """Where a webhook delivery is on its way."""
+
+    PENDING = "pending"
+    """It waits for its next attempt."""
+
+    SENDING = "sending"
+
+    DELIVERED = "delivered"
+    """The endpoint answered with a status of 200 to 299."""
+
+    DEAD = "dead"
+    """Every attempt failed; it is sent again only when somebody asks."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more is sent unless somebody asks."""
+        return self in {DeliveryState.DELIVERED, DeliveryState.DEAD}

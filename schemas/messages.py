@@ -21,6 +21,13 @@ class RunPredictions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FetchInputs:
+    """The doorbell of the fetcher: pictures are named by their URL. The ids are for the reader."""
+
+    prediction_ids: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainModel:
     """The doorbell of trainings: one waits. The id is for the reader; the worker claims from Postgres."""
 

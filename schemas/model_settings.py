@@ -12,10 +12,14 @@ from schemas.enums import Durability, Placement
 from schemas.gate_settings import DEFAULT as DEFAULT_GATE
 from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
 from schemas.gate_settings import GateSettings, GateSettingsSchema
+from schemas.predictions import DEADLINE_LIMIT_MS
 from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
 from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
 
 MEBIBYTE = 1024 * 1024
+
+#: A prediction that would wait longer is refused: no client waits for an answer so long. Of bulk priority it may.
+DEFAULT_MAX_WAIT_MS = 30_000
 
 #: A week: longer than that, a result should be made anew by whatever version answers then.
 LONGEST_TTL_S = 7 * 24 * 3600
@@ -24,6 +28,7 @@ EXAMPLE: dict[str, Any] = {
     "placement": "queue",
     "durability": "committed",
     "cache": {"ttl_s": 600, "max_bytes": 64 * MEBIBYTE},
+    "max_wait_ms": DEFAULT_MAX_WAIT_MS,
     "drift": DRIFT_EXAMPLE,
     "retraining": RETRAINING_EXAMPLE,
     "gate": GATE_EXAMPLE,
@@ -51,6 +56,8 @@ class ModelSettings:
         placement: Where it computes.
         durability: When an inline answer goes out: after its row is committed, or before.
         cache: What is remembered; None remembers nothing.
+        max_wait_ms: A prediction that would wait longer for its turn is refused, unless it is of bulk priority; None:
+            none is.
         drift: When the champion's answers count as drifted.
         retraining: When it is trained again by itself; None: never.
         gate: What a trained version must prove.
@@ -59,6 +66,7 @@ class ModelSettings:
     placement: Placement = Placement.QUEUE
     durability: Durability = Durability.COMMITTED
     cache: CacheSettings | None = None
+    max_wait_ms: int | None = DEFAULT_MAX_WAIT_MS
     drift: DriftSettings = field(default_factory=DriftSettings)
     retraining: RetrainingSettings | None = None
     gate: GateSettings = DEFAULT_GATE
@@ -72,6 +80,7 @@ class ModelSettings:
             placement=Placement(stored.get("placement", Placement.QUEUE)),
             durability=Durability(stored.get("durability", Durability.COMMITTED)),
             cache=None if cache is None else CacheSettings(**cache),
+            max_wait_ms=stored.get("max_wait_ms", DEFAULT_MAX_WAIT_MS),
             drift=DriftSettings(**stored.get("drift", {})),
             retraining=None if retraining is None else RetrainingSettings.load(retraining),
             gate=GateSettings.load(stored.get("gate", {})),
@@ -121,6 +130,16 @@ class ModelSettingsSchema(Schema):
         },
     )
     cache = fields.Nested(CacheSettingsSchema, load_default=None, allow_none=True)
+    max_wait_ms = fields.Integer(
+        strict=True,
+        load_default=DEFAULT_MAX_WAIT_MS,
+        allow_none=True,
+        validate=validate.Range(min=1, max=DEADLINE_LIMIT_MS),
+        metadata={
+            "description": "A prediction that would wait longer for its turn, in milliseconds, is refused with 429, "
+            "unless it is of bulk priority; half a minute by default. null: none is."
+        },
+    )
     drift = fields.Nested(DriftSettingsSchema, load_default=dict)
     retraining = fields.Nested(
         RetrainingSettingsSchema,

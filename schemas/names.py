@@ -7,6 +7,7 @@ class TaskName(StrEnum):
     """Explicit Celery task names, so that a moved module never orphans a message."""
 
     RUN_PREDICTIONS = "run_predictions"
+    FETCH_INPUTS = "fetch_inputs"
     TRAIN_MODEL = "train_model"
     TEND_TRAININGS = "tend_trainings"
     RETRAIN_MODELS = "retrain_models"
@@ -20,9 +21,11 @@ class TaskName(StrEnum):
     KEEP_TRAFFIC = "keep_traffic"
     SUMMARIZE_FINISHED = "summarize_finished"
     CHECK_DRIFT = "check_drift"
+    CHECK_POSTGRES = "check_postgres"
     REMOVE_FORGOTTEN = "remove_forgotten"
     MAINTAIN_PARTITIONS = "maintain_partitions"
     PURGE_IDEMPOTENCY_KEYS = "purge_idempotency_keys"
+    PURGE_DELIVERIES = "purge_deliveries"
 
 
 class QueueName(StrEnum):
@@ -31,6 +34,7 @@ class QueueName(StrEnum):
     INFERENCE = "inference"
     TRAINING = "training"
     MAINTENANCE = "maintenance"
+    FETCH = "fetch"
 
 
 #: Redis channel on which every web process hears the ids of finished predictions.
@@ -39,6 +43,8 @@ FINISHED_CHANNEL = "torchqueue:finished"
 #: Redis channel on which every web process hears which queues' workers found nothing left to claim.
 IDLE_CHANNEL = "torchqueue:idle"
 
+#: Redis channel on which every web process hears which API keys were changed, rotated or revoked.
+KEYS_CHANNEL = "torchqueue:keys"
 
 #: Redis channel on which every web process hears whose remembered answers must go: an item was forgotten.
 FORGOTTEN_CHANNEL = "torchqueue:forgotten"

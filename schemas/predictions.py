@@ -43,6 +43,7 @@ EXAMPLE: dict[str, Any] = {
     "feedback": None,
     "assignment_probability": None,
     "shadow_of": None,
+    "redrive_of": None,
 }
 
 CANCELED_EXAMPLE: dict[str, Any] = {
@@ -176,6 +177,11 @@ class PredictionSchema(AnswerSchema):
         allow_none=True,
         metadata={"description": "The prediction that was answered in its stead; null: it is no shadow's."},
     )
+    redrive_of = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The dead letter that it asks again; null: it is the first of its kind."},
+    )
 
 
 class QueuedPredictionSchema(PredictionSchema):
@@ -223,6 +229,12 @@ class PredictionQueryArgsSchema(Schema):
     )
     no_cache = fields.Boolean(
         load_default=False, metadata={"description": "`true` computes anew, even where the model remembers answers."}
+    )
+    webhook = fields.UUID(
+        load_default=None,
+        metadata={
+            "description": "One of your webhook endpoints, which is told of the end, whatever else it is told of."
+        },
     )
 
 

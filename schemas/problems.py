@@ -1,10 +1,22 @@
 """Errors on the wire: RFC 9457 problem details."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from marshmallow import fields
 
 from schemas.answers import AnswerSchema
 
 CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemAnswer:
+    """A problem as it goes out."""
+
+    status: int
+    document: dict[str, Any]
+    headers: dict[str, str]
 
 
 class ProblemSchema(AnswerSchema):

@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from schemas.answers import AnswerSchema
+from schemas.enums import WorkerState
 
 STATS_EXAMPLE: dict[str, Any] = {
     "window_s": 60,
@@ -39,6 +40,7 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "models": ["fashion/1"],
             "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "used": 0.35, "age_ms": 35.0}},
             "load_failures": {},
+            "state": "serving",
             "started_at": "2026-11-20T12:00:00.000000+00:00",
             "lease_expires_at": "2026-11-20T12:00:08.000000+00:00",
         }
@@ -139,6 +141,15 @@ class WorkerSchema(AnswerSchema):
         metadata={
             "description": "Why promoted versions and challengers are not loaded, by `model/version`; null while one "
             "is being loaded."
+        },
+    )
+    state = fields.Enum(
+        WorkerState,
+        by_value=True,
+        required=True,
+        metadata={
+            "description": "`serving`; `draining`: it takes up no more and ends; `quarantined`: its device failed "
+            "three times within ten minutes and serves nobody until its worker is restarted on purpose."
         },
     )
     started_at = fields.AwareDateTime(

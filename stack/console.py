@@ -17,6 +17,9 @@ from store.errors import StoreError
 
 console = Console(highlight=False, soft_wrap=True)
 
+#: Columns of what is not a terminal: a file or a program reads lines as long as they are.
+_UNBOUNDED = 10_000
+
 
 def say(line: str) -> None:
     """Print one line of progress."""
@@ -29,13 +32,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print for people."""
+    """Print for people; nothing is cut off, an id least of all."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console.print(table)
+    wide = console if console.is_terminal else Console(width=_UNBOUNDED, highlight=False, soft_wrap=True)
+    wide.print(table)
 
 
 def shown(path: Path) -> str:

@@ -24,12 +24,15 @@ HTTP_TIMEOUT_S = 1.0
 
 THREADS_VARIABLE = "TORCHQUEUE_COMPUTE_THREADS"
 
-# The whole drain has twenty seconds; a long poll of a minute is cut off and its prediction stays stored.
-WEB_STOP_TIMEOUT_S = 6.0
+#: Each web process allows its part of what a key may ask for; where there are more of them elsewhere, the operator
+#: says how many in all.
+WEB_PROCESSES_VARIABLE = "TORCHQUEUE_WEB_PROCESSES"
 
-#: Requests that may wait for their answers in one web process; further ones are left in the system's backlog.
-WAITING_REQUESTS = 4_096
-WORKER_STOP_TIMEOUT_S = 8.0
+# Waits for answers are cut short at once; what computes in the process may take as long as the server allows.
+WEB_STOP_TIMEOUT_S = 14.0
+
+# A worker ends by itself within its own limit of twenty seconds, and tells Postgres.
+WORKER_STOP_TIMEOUT_S = 22.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,8 @@ def application_services(plan: Plan, database: Database, env: dict[str, str]) ->
         *[_worker(WorkerRole.INFERENCE, device, database, {**threads, **env}) for device in devices],
         _worker(WorkerRole.TRAINING, devices[0], database, env),
         _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
+        _worker(WorkerRole.DELIVERY, "cpu:0", database, env),
+        _worker(WorkerRole.FETCH, "cpu:0", database, env),
         Service(name="beat", argv=_module("tasks.beat"), stage=Stage.BEAT, env=env, essential=False),
         Service(
             name="flower",
@@ -115,34 +120,25 @@ def _web(plan: Plan, env: dict[str, str]) -> Service:
         name="web",
         argv=web_command(host=plan.host, port=plan.port, processes=plan.web_processes),
         stage=Stage.WEB,
-        env=env | {"TORCHQUEUE_INLINE": str(int(plan.inline))},
+        env={
+            WEB_PROCESSES_VARIABLE: str(plan.web_processes),
+            **env,
+            "TORCHQUEUE_INLINE": str(int(plan.inline)),
+        },
         url=plan.url,
         is_ready=lambda _pid: _answers(f"{plan.url}/health/ready", 200),
         stop_timeout_s=WEB_STOP_TIMEOUT_S,
     )
 
 
-def web_command(*, host: str, port: int, processes: int) -> list[str]:
-    """Return granian's command line for the API."""
+def web_command(*, host: str, port: int, processes: int, grace_s: float = 0.0) -> list[str]:
+    """Return the web server's command line."""
     return [
-        *_module("granian"),
-        # Without the events of a server's life, of which we use none.
-        "--interface=asginl",
-        # One thread reads and writes sockets; more of them take the interpreter's cores (14 % fewer requests a second).
-        "--runtime-mode=st",
-        "--factory",
-        "webapp.app:serve",
+        *_module("webapp.server"),
         f"--host={host}",
         f"--port={port}",
-        f"--workers={processes}",
-        # A request that waits costs a little memory and no thread.
-        f"--backpressure={WAITING_REQUESTS}",
-        # A process that leaves must not hang on a long poll.
-        "--workers-kill-timeout=5",
-        "--no-ws",
-        "--log-level=warning",
-        "--respawn-failed-workers",
-        "--respawn-interval=0.5",
+        f"--processes={processes}",
+        f"--grace={grace_s:g}",
     ]
 
 

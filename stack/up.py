@@ -25,9 +25,11 @@ from stack.supervisor import Supervisor
 from store.database import create_database
 from store.objects import ObjectStore
 from store.replies import connect_redis
-from store.settings import Settings
+from store.secret_box import ensure_key_file
+from store.settings import WEBHOOK_KEY_FILE, Settings
 from tasks.doorbell import Doorbell
 from tasks.maintenance import Maintenance
+from tasks.successor import commit_left_behind, spool_folder
 from webapp.metrics import MULTIPROCESS_VARIABLE
 
 DATABASE_VARIABLE = "TORCHQUEUE_DATABASE_URL"
@@ -109,6 +111,7 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     _start_servers(options.var_dir, supervisor, say)
     os.environ.setdefault(FLOWER_VARIABLE, f"{FLOWER_USER}:{_kept_password(options.var_dir / 'flower.password')}")
     os.environ["TORCHQUEUE_VAR"] = str(options.var_dir)
+    ensure_key_file(options.var_dir / WEBHOOK_KEY_FILE)
     os.environ["TORCHQUEUE_FLOWER_PORT"] = str(options.flower_port)
     settings = Settings.from_env()
     database = create_database(settings.database_url, application="supervisor", pool_size=2)
@@ -168,12 +171,13 @@ def _start_servers(var_dir: Path, supervisor: Supervisor, say: Callable[[str], N
 
 def _claim_releaser(settings: Settings, database: Database, say: Callable[[str], None]) -> Callable[[int], None]:
     """Make what gives back at once a dead worker's claims, rather than when its lease runs out."""
-    maintenance = Maintenance(
-        database, connect_redis(settings.redis_url), Doorbell(settings.redis_url), settings.retention
-    )
+    replies = connect_redis(settings.redis_url)
+    maintenance = Maintenance(database, replies, Doorbell(settings.redis_url), settings.retention)
 
     def release(pid: int) -> None:
         try:
+            # First: what it had finished need not be computed again.
+            commit_left_behind(database, replies, spool_folder(settings.var_dir))
             maintenance.release_dead_worker(socket.gethostname(), pid)
         except SQLAlchemyError:
             say("Postgres is away: the dead worker's claims are taken back when its lease runs out")
@@ -208,6 +212,7 @@ def _write_env(var_dir: Path, settings: Settings) -> None:
         "TORCHQUEUE_REDIS_URL": settings.redis_url,
         "TORCHQUEUE_OBJECT_URL": settings.object_url,
         "TORCHQUEUE_PLUGINS": ",".join(settings.plugins),
+        "TORCHQUEUE_WEBHOOK_KEY_FILE": str(var_dir / WEBHOOK_KEY_FILE),
     }
     path.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()))
 

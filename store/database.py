@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import psycopg2
 from sqlalchemy import BigInteger, Connection, DateTime, Engine, Identity, MetaData, Text, create_engine, event, func
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -24,6 +24,8 @@ SESSION_SETTINGS = {
     "statement_timeout": "5s",
     # A process that dies inside a transaction must not hold its locks or the oldest xmin for long.
     "idle_in_transaction_session_timeout": "10s",
+    # Whoever waits for a lock makes others wait behind it. Ours are held for milliseconds; a longer one is a fault.
+    "lock_timeout": "3s",
     # Our prepared statements are made for one plan, whatever the parameters.
     "plan_cache_mode": "force_generic_plan",
     # That plan may be made while a partition is still empty, where reading it whole looks cheap.
@@ -33,6 +35,14 @@ SESSION_SETTINGS = {
     "hnsw.ef_search": "40",
     # Items that were replaced or removed stay in the graph until a vacuum: go on until enough others are found.
     "hnsw.iterative_scan": "strict_order",
+}
+
+# Over a network that swallows packets the kernel would wait for a quarter of an hour; a lease holds for eight seconds.
+NETWORK_LIMITS = {
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
 }
 
 #: A pooled connection that idled longer is tried before it is used.
@@ -68,7 +78,9 @@ def open_session(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def create_database(url: str, *, application: str, pool_size: int = 5, durable: bool = True) -> Engine:
+def create_database(
+    url: str, *, application: str, pool_size: int = 5, durable: bool = True, role: str | None = None
+) -> Engine:
     """Make an engine; nothing connects before its first use.
 
     Args:
@@ -77,14 +89,21 @@ def create_database(url: str, *, application: str, pool_size: int = 5, durable: 
         pool_size: Connections kept; no more are ever opened.
         durable: False lets commits return before the log is flushed. Only for writes that a crash may
             undo without harm, such as claims and heartbeats.
+        role: What every connection steps down to; None: it stays who the URL says.
     """
-    options = [f"-c {name}={value}" for name, value in {**SESSION_SETTINGS, "synchronous_commit": durable}.items()]
+    settings = {**SESSION_SETTINGS, "synchronous_commit": durable, **({} if role is None else {"role": role})}
+    options = [f"-c {name}={value}" for name, value in settings.items()]
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
-        connect_args={"application_name": application, "options": " ".join(options), "connect_timeout": 2},
+        connect_args={
+            "application_name": application,
+            "options": " ".join(options),
+            "connect_timeout": 2,
+            **NETWORK_LIMITS,
+        },
     )
     use_prepared(engine)
     event.listen(engine, "checkin", _note_checkin)
@@ -130,6 +149,11 @@ class HeldConnection:
         if self._connection is None:
             self._connection = self._database.connect()
         return self._connection
+
+
+def is_outage(error: DBAPIError) -> bool:
+    """Whether Postgres is away, rather than the statement wrong."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 def _note_checkin(_connection: Any, record: ConnectionPoolEntry) -> None:

@@ -67,6 +67,10 @@ class UnknownKeyError(StoreError):
     """Raised when no API key has the given id."""
 
 
+class KeyStateError(StoreError):
+    """Raised when a revoked API key is to be given another secret."""
+
+
 class InvalidKeyError(StoreError):
     """Raised when an API key is malformed, unknown, revoked or expired."""
 
@@ -137,3 +141,45 @@ class SameVersionError(StoreError):
 
 class BacktestStateError(StoreError):
     """Raised when a backtest is over and can no longer be cancelled."""
+
+
+class UnknownWebhookError(StoreError):
+    """Raised when no webhook endpoint of the caller has the given id."""
+
+
+class UnknownDeliveryError(StoreError):
+    """Raised when no webhook delivery of the caller has the given id."""
+
+
+class WebhookStateError(StoreError):
+    """Raised when a webhook endpoint or delivery is in a state that forbids what is asked."""
+
+
+class WebhookLimitError(StoreError):
+    """Raised when a key would have more webhook endpoints than one may."""
+
+
+class WebhookUrlError(StoreError):
+    """Raised when a URL is none that webhooks may be sent to."""
+
+    field = "url"
+
+
+class WebhookKeyError(StoreError):
+    """Raised when the key that encrypts webhook secrets is missing, malformed, or another than they were made with."""
+
+
+class OutwardError(StoreError):
+    """Raised when a request to where somebody else pointed got no usable answer. The message may be shown to them."""
+
+
+class UrlRefusedError(OutwardError):
+    """Raised when a URL is none, or leads where nobody outside may send us; asking again changes nothing."""
+
+
+class HostUnavailableError(OutwardError):
+    """Raised when a host does not answer, or not in time; it may do so later."""
+
+
+class AnswerRefusedError(OutwardError):
+    """Raised when a host answers with too much, with too many redirects, or in an encoding that is not read."""

@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, Row
 
-from schemas.enums import PredictionStatus
+from schemas.enums import PredictionStatus, StopReason
 from schemas.messages import PredictionFinished
 from store import ledger_claim_sql as claim_sql
 from store import ledger_sql as sql
@@ -47,6 +47,15 @@ MAX_CLAIM_BYTES = 64 * 1024 * 1024
 
 #: A claim older than this counts as hung, whatever its worker's heartbeat says.
 ATTEMPT_BUDGET_S = 60.0
+
+#: Leases are looked at every second, by any of several processes. After so long without, nobody reached Postgres.
+REAPING_GAP_S = 3.0
+
+#: That somebody looked is noted so often.
+NOTE_EVERY_S = 0.9
+
+#: So long after such a gap no lease expires and no claim counts as hung. A worker tries to renew twice a second then.
+LENIENCY_S = 5.0
 
 
 def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, datetime]:
@@ -124,6 +133,7 @@ def claim(
             input=row.input,
             input_sha256=row.input_sha256,
             waited_s=row.waited_s,
+            left_s=row.left_s,
         )
         for row in rows
     ]
@@ -164,14 +174,38 @@ def reap(connection: Connection) -> Requeued:
 
     Safe from any number of processes: one reaps, the others find the lock taken and do nothing.
     """
-    sql.EXPIRE_LEASES.run(connection)
-    return _take_back(connection)
+    lenient = note_reaping(connection)
+    if not lenient:
+        sql.EXPIRE_LEASES.run(connection)
+    return _take_back(connection, lenient=lenient)
+
+
+def note_reaping(connection: Connection) -> bool:
+    """Say that leases are looked at now; call it before anything is taken from anybody.
+
+    Returns:
+        Whether none may expire yet. Nobody has looked for longer than `REAPING_GAP_S`, or did so a moment ago for the
+        first time since: those who live could not renew either.
+    """
+    row = sql.LAST_REAPING.run(connection, interval=NOTE_EVERY_S).one_or_none()
+    if row is None or row.is_due:
+        row = sql.NOTE_REAPING.run(connection, gap=REAPING_GAP_S, leniency=LENIENCY_S).one()
+    return bool(row.lenient)
+
+
+def end_life(connection: Connection, worker_id: int, reason: StopReason) -> int:
+    """End a life that says so itself, and give back what it holds: no attempt is used up.
+
+    Returns:
+        How many rows wait again; 0 where somebody ended the life before.
+    """
+    return len(sql.END_LIFE.run(connection, worker=worker_id, reason=str(reason)).all())
 
 
 def release_dead_worker(connection: Connection, *, host: str, pid: int) -> Requeued:
     """Take back at once what a process held that has certainly died. The supervisor's shortcut past the lease."""
     sql.END_DEAD_WORKER.run(connection, host=host, pid=pid)
-    return _take_back(connection)
+    return _take_back(connection, lenient=True)
 
 
 def expire(connection: Connection) -> list[Finished]:
@@ -225,8 +259,9 @@ def purge_idempotency_keys(connection: Connection, *, older_than_days: float) ->
     return sql.PURGE_IDEMPOTENCY_KEYS.run(connection, days=older_than_days).rowcount
 
 
-def _take_back(connection: Connection) -> Requeued:
-    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES))
+def _take_back(connection: Connection, *, lenient: bool) -> Requeued:
+    """Take back what ended lives hold, and what hangs, unless that may be for want of Postgres."""
+    return _requeued(sql.TAKE_BACK.run(connection, max_attempts=MAX_ATTEMPTS, max_crashes=MAX_CRASHES, lenient=lenient))
 
 
 def _requeued(found: Iterable[Row[Any]]) -> Requeued:
@@ -236,8 +271,8 @@ def _requeued(found: Iterable[Row[Any]]) -> Requeued:
 
 
 def _are_plain(rows: Sequence[dict[str, Any]]) -> bool:
-    """Items and idempotency keys cost two more writes; the statement without them is the hot path."""
-    return all(row["catalog"] is None and row["idempotency_key"] is None for row in rows)
+    """Items, idempotency keys and pictures to fetch cost more writes; the statement without them is the hot path."""
+    return all(row["catalog"] is None and row["idempotency_key"] is None and row["image_url"] is None for row in rows)
 
 
 def _dump(rows: list[dict[str, Any]]) -> str:

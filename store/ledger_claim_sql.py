@@ -11,7 +11,8 @@ TAKE_AFFORDABLE = """,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
     FROM affordable a WHERE p.id = a.id AND p.id >= :since AND p.id < :until
     RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order,
-        CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s
+        CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s,
+        CAST(extract(epoch FROM p.deadline_at - now()) AS double precision) AS left_s
 """
 
 # What waits and may run. The bounds of the id name the partitions in which rows can wait, so that a claim opens three

@@ -14,10 +14,16 @@ from schemas.messages import PredictionFinished
 #: How long a younger, more urgent row may overtake this one: waiting longer beats any priority.
 PRIORITY_DELAY_S = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.BULK: 600.0}
 
+#: A tenant that sent too much is put back behind others by no more than this: it too goes on, if slowly.
+MOST_LAG_S = 1800.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A prediction to be made. Either `input` (JSON) or `input_sha256` (a stored file) is set."""
+    """A prediction to be made. One of `input` (JSON), `input_sha256` (a stored file) and `image_url` is set.
+
+    `lag_s` puts it behind its time in the order of claims, so that tenants take turns.
+    """
 
     id: UUID
     api_key_id: int
@@ -25,6 +31,7 @@ class Submission:
     model_version_id: int
     reply_channel: str | None
     priority: Priority = Priority.NORMAL
+    lag_s: float = 0.0
     input: Any | None = None
     input_sha256: str | None = None
     input_bytes: int | None = None
@@ -37,6 +44,8 @@ class Submission:
     shadow_of: UUID | None = None
     assignment_probability: float | None = None
     backtest_id: int | None = None
+    webhook_id: UUID | None = None
+    image_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +73,9 @@ class Answer:
 class Claim:
     """A row that this worker now holds, under a fence that no later claim shares.
 
-    `waited_s` is the time since it could have been claimed.
+    Attributes:
+        waited_s: Seconds since it could have been claimed.
+        left_s: Seconds until its deadline, counted from the claim; None without one.
     """
 
     id: UUID
@@ -73,6 +84,7 @@ class Claim:
     input: Any | None
     input_sha256: str | None
     waited_s: float = 0.0
+    left_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +189,7 @@ def submission_row(submission: Submission) -> dict[str, Any]:
         "model_version_id": submission.model_version_id,
         "reply_channel": submission.reply_channel,
         "priority": submission.priority,
-        "delay_s": PRIORITY_DELAY_S[submission.priority],
+        "delay_s": PRIORITY_DELAY_S[submission.priority] + submission.lag_s,
         "input": submission.input,
         "input_sha256": submission.input_sha256,
         "input_bytes": submission.input_bytes,
@@ -190,6 +202,8 @@ def submission_row(submission: Submission) -> dict[str, Any]:
         "shadow_of": None if submission.shadow_of is None else str(submission.shadow_of),
         "assignment_probability": submission.assignment_probability,
         "backtest_id": submission.backtest_id,
+        "webhook_id": None if submission.webhook_id is None else str(submission.webhook_id),
+        "image_url": submission.image_url,
     }
 
 

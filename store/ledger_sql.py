@@ -13,21 +13,29 @@ REQUEST_COLUMNS = """
     id uuid, api_key_id bigint, model_id bigint, model_version_id bigint, reply_channel text,
     priority text, delay_s double precision, input jsonb, input_sha256 text, input_bytes integer,
     catalog text, external_id text, index_action text, deadline_ms bigint, idempotency_key text, request_sha256 text,
-    shadow_of uuid, assignment_probability double precision, backtest_id bigint
+    shadow_of uuid, assignment_probability double precision, backtest_id bigint, webhook_id uuid, image_url text
 """
 ANSWER_COLUMNS = """
     status text, result jsonb, error_code text, error_detail text, attempt smallint, device text,
     decode_ms double precision, compute_ms double precision, elapsed_ms double precision, cached boolean
 """
 
+# Whether somebody may want to hear of its end: one look into a small index. The trigger that writes what is to be told
+# runs for such rows alone, so that a key without webhooks pays no more than this. What answers nobody tells nobody.
+NOTIFY = """NULLIF(r.webhook_id IS NOT NULL OR (
+            r.shadow_of IS NULL AND r.backtest_id IS NULL AND r.index_action IS DISTINCT FROM 'refresh'
+            AND EXISTS (SELECT FROM webhook_endpoints e WHERE e.api_key_id = r.api_key_id AND e.deleted_at IS NULL)
+        ), false)"""
+
 INSERT_QUEUED = """
     INSERT INTO predictions (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
         index_action, reply_channel, claim_order, run_after, deadline_at, shadow_of, assignment_probability,
-        backtest_id)
+        backtest_id, webhook_id, notify)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, 'queued', r.priority, r.input,
-        r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second', now(),
-        now() + r.deadline_ms * interval '1 millisecond', r.shadow_of, r.assignment_probability, r.backtest_id
+        r.input_sha256, r.input_bytes, r.index_action, r.reply_channel, now() + r.delay_s * interval '1 second',
+        {run_after}, now() + r.deadline_ms * interval '1 millisecond', r.shadow_of, r.assignment_probability,
+        r.backtest_id, r.webhook_id, {notify}
     FROM incoming r {joins}
     RETURNING id, created_at
 """
@@ -37,10 +45,11 @@ INSERT_ANSWERED = """
     INSERT INTO predictions AS p (
         id, api_key_id, model_id, model_version_id, item_id, status, priority, input, input_sha256, input_bytes,
         claim_order, run_after, attempt, device, result, error_code, error_detail, decode_ms, compute_ms, cached,
-        assignment_probability, created_at, started_at, finished_at)
+        assignment_probability, webhook_id, notify, created_at, started_at, finished_at)
     SELECT r.id, r.api_key_id, r.model_id, r.model_version_id, {item_id}, r.status, r.priority, r.input,
         r.input_sha256, r.input_bytes, now(), now(), r.attempt, r.device, r.result, r.error_code, r.error_detail,
-        r.decode_ms, r.compute_ms, r.cached, r.assignment_probability, now() - r.elapsed_ms * interval '1 millisecond',
+        r.decode_ms, r.compute_ms, r.cached, r.assignment_probability, r.webhook_id, {notify},
+        now() - r.elapsed_ms * interval '1 millisecond',
         CASE WHEN r.attempt > 0 THEN now() - r.elapsed_ms * interval '1 millisecond' END, now()
     FROM incoming r {joins}
     RETURNING p.id, p.created_at, p.finished_at
@@ -51,12 +60,22 @@ def _inserting(insert: str, columns: str) -> str:
     """The plain way in: no item, no idempotency key."""
     return f"""
     WITH incoming AS (SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS r({columns}))
-    {insert.format(item_id="NULL", joins="")}
+    {insert.format(item_id="NULL", run_after="now()", joins="", notify=NOTIFY)}
 """
 
 
-def _inserting_with_keys(insert: str, columns: str) -> str:
-    """The way in with items and idempotency keys.
+# Nobody claims such a row before its picture is there. A repeat of an earlier request fetches nothing again.
+FETCH_PICTURES = """,
+    pictures AS (
+        INSERT INTO fetches (prediction_id, url, host)
+        SELECT r.id, r.image_url, split_part(r.image_url, '/', 3) FROM incoming r
+        WHERE r.image_url IS NOT NULL
+            AND (r.idempotency_key IS NULL OR r.id IN (SELECT prediction_id FROM fresh_keys)))"""
+RUN_AFTER_FETCH = "CASE WHEN r.image_url IS NULL THEN now() ELSE 'infinity' END"
+
+
+def _inserting_with_keys(insert: str, columns: str, also: str = "") -> str:
+    """The way in with items and idempotency keys, and with what else is written beside them.
 
     Items are written in one order by all processes, else two groups with the same items could deadlock. `DO UPDATE`
     rather than `DO NOTHING`, which would not return the id of a row that another group just made.
@@ -75,14 +94,14 @@ def _inserting_with_keys(insert: str, columns: str) -> str:
         SELECT api_key_id, idempotency_key, request_sha256, id FROM incoming
         WHERE idempotency_key IS NOT NULL ORDER BY 1, 2
         ON CONFLICT DO NOTHING
-        RETURNING prediction_id)
-    {insert.format(item_id="i.id", joins=joins)}
+        RETURNING prediction_id){also}
+    {insert.format(item_id="i.id", run_after=RUN_AFTER_FETCH, joins=joins, notify=NOTIFY)}
 """
 
 
 SUBMIT_PLAIN = PreparedStatement("submit_plain", _inserting(INSERT_QUEUED, REQUEST_COLUMNS))
 
-SUBMIT = PreparedStatement("submit", _inserting_with_keys(INSERT_QUEUED, REQUEST_COLUMNS))
+SUBMIT = PreparedStatement("submit", _inserting_with_keys(INSERT_QUEUED, REQUEST_COLUMNS, FETCH_PICTURES))
 
 ANSWERED_COLUMNS = f"{REQUEST_COLUMNS}, {ANSWER_COLUMNS}"
 
@@ -133,6 +152,41 @@ EXPIRE_LEASES = PreparedStatement(
 """,
 )
 
+# A life that ends by itself knows that none of its rows is to blame: they lose no attempt.
+END_LIFE = PreparedStatement(
+    "end_life",
+    """
+    WITH ended AS (
+        UPDATE workers SET stopped_at = now(), stop_reason = :reason
+        WHERE id = :worker AND stopped_at IS NULL RETURNING id)
+    UPDATE predictions p SET status = 'queued', attempt = p.attempt - 1
+    FROM ended e WHERE p.worker_id = e.id AND p.status = 'processing'
+    RETURNING p.id
+""",
+)
+
+# Several processes reap; noting each time would cost a flush of the log for each of them.
+LAST_REAPING = PreparedStatement(
+    "last_reaping",
+    """
+    SELECT ran_at < now() - :interval * interval '1 second' AS is_due, lenient_until > now() AS lenient
+    FROM reaper_runs WHERE id = 1
+""",
+)
+
+# Whoever reaps says so. After a gap nobody could look at leases: Postgres was away, or all of us were; then those who
+# live could not renew either, and get the time for it before anything is taken from them.
+NOTE_REAPING = PreparedStatement(
+    "note_reaping",
+    """
+    INSERT INTO reaper_runs AS r (id, ran_at, lenient_until) VALUES (1, now(), now())
+    ON CONFLICT (id) DO UPDATE SET ran_at = now(),
+        lenient_until = CASE WHEN r.ran_at < now() - :gap * interval '1 second'
+            THEN now() + :leniency * interval '1 second' ELSE r.lenient_until END
+    RETURNING lenient_until > now() AS lenient
+""",
+)
+
 END_DEAD_WORKER = PreparedStatement(
     "end_dead_worker",
     """
@@ -152,7 +206,8 @@ TAKE_BACK = PreparedStatement(
                  WHEN p.attempt >= :max_attempts THEN 'attempts_exhausted' END AS fatal
         FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id
         WHERE p.status = 'processing'
-            AND (w.id IS NULL OR w.stopped_at IS NOT NULL OR p.attempt_deadline_at < now())
+            AND (w.id IS NULL OR w.stopped_at IS NOT NULL
+                 OR (p.attempt_deadline_at < now() AND NOT CAST(:lenient AS boolean)))
         FOR UPDATE OF p SKIP LOCKED)
     UPDATE predictions p
     SET status = CASE WHEN l.fatal IS NULL THEN 'queued' ELSE 'failed' END,

@@ -2,17 +2,21 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
+from store.redaction import redact, redact_process
+
 
 def configure_logging(level: str, process: str) -> None:
-    """Set up structlog for this process.
+    """Set up structlog for this process, and keep secrets out of all that it logs.
 
     Args:
         level: Name of the least level that is written, e.g. `INFO`.
         process: Bound to every line as `process`, e.g. `web` or `cpu-0`.
     """
+    redact_process()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -20,9 +24,15 @@ def configure_logging(level: str, process: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
+            _redact_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _redact_line(_logger: Any, _method: str, line: Any) -> str:
+    """Last, so that no field of any event is left out; what comes is text by then."""
+    return redact(line)

@@ -12,7 +12,7 @@ from store.partitions import CLOCK_SLACK, least_id
 #: How long a connection goes by what it has read. A row from before the span is claimed at most so much later.
 REFRESH_S = 10.0
 
-#: More than any priority puts a row back behind its acceptance, see `ledger.PRIORITY_DELAY_S`.
+#: More than any row is put back behind its acceptance, see `PRIORITY_DELAY_S` and `MOST_LAG_S` of `store.ledger_rows`.
 GREATEST_DELAY = timedelta(hours=1)
 
 INFO_KEY = "torchqueue_queue_span"

@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from schemas.messages import PredictionFinished
-from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL
+from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL, KEYS_CHANNEL
 from store.ledger_rows import Finished
 
 log = structlog.get_logger()
@@ -51,6 +51,14 @@ def publish_forgotten(client: redis.Redis, answered: Sequence[tuple[int, int]]) 
     A process that does not hear it forgets when the answers grow old.
     """
     _send(client, [(FORGOTTEN_CHANNEL, json.dumps(list(answered)))])
+
+
+def publish_keys(client: redis.Redis, public_ids: Sequence[str]) -> None:
+    """Say which API keys are not what they were. Call it after the commit.
+
+    A process that does not hear it reads them again when what it remembers grows old.
+    """
+    _send(client, [(KEYS_CHANNEL, json.dumps(list(public_ids)))])
 
 
 def _send(client: redis.Redis, messages: Sequence[tuple[str, str]]) -> None:

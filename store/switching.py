@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, any_, cast, false, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from schemas.enums import Alias, DecisionAction, WorkerRole
+from schemas.enums import Alias, DecisionAction, StopReason, WorkerRole
 from store.decisions import SYSTEM_ACTOR, record_decision
 from store.errors import VersionStateError
 from store.tables.decision import Decision
@@ -23,7 +23,7 @@ from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.traffic import Traffic
 from store.tables.worker import Worker
-from store.workers import is_live
+from store.workers import is_serving
 
 #: When one worker holds a version, others have so long before it answers without them: they load it with its first row.
 GRACE = timedelta(seconds=1)
@@ -32,7 +32,13 @@ GRACE = timedelta(seconds=1)
 GIVE_UP = timedelta(minutes=10)
 
 #: Ends of a worker's life that it did not choose.
-CRASHES = ("died", "lease_expired")
+CRASHES = (
+    StopReason.DIED,
+    StopReason.LEASE_EXPIRED,
+    StopReason.DEVICE_LOST,
+    StopReason.OUT_OF_MEMORY,
+    StopReason.HUNG,
+)
 
 #: What a failure says of each worker, at most so many.
 MOST_REASONS = 3
@@ -209,7 +215,7 @@ def ask_workers(session: Session, version: ModelVersion, since: datetime | None 
     key = f"{version.model.name}/{version.number}"
     inference = Worker.role == str(WorkerRole.INFERENCE)
     statement = select(Worker.name, literal(key) == any_(Worker.models), Worker.load_failures[key].astext)
-    rows = session.execute(statement.where(is_live(), inference)).all()
+    rows = session.execute(statement.where(is_serving(), inference)).all()
     refusals = {name: failure for name, holds, failure in rows if not holds and failure is not None}
     crashes: Sequence[str] = ()
     if since is not None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.enums import TrainingErrorCode
+from store.ledger import note_reaping
 
 #: Claims in a row whose process died without a new checkpoint before the training fails with `worker_crash`.
 MAX_CRASHES = 3
@@ -133,7 +134,8 @@ REAP = text("""
         finished_at = CASE WHEN late OR t.crash_count + 1 >= :max_crashes THEN now() END
     FROM (
         SELECT t.id, t.deadline_at + :grace * interval '1 second' < now() AS late,
-            w.id IS NULL OR w.stopped_at IS NOT NULL OR w.lease_expires_at < now() AS lost
+            w.id IS NULL OR w.stopped_at IS NOT NULL
+                OR (w.lease_expires_at < now() AND NOT CAST(:lenient AS boolean)) AS lost
         FROM trainings t LEFT JOIN workers w ON w.id = t.worker_id
         WHERE t.status = 'processing' FOR UPDATE OF t SKIP LOCKED) h
     WHERE t.id = h.id AND (h.late OR h.lost)
@@ -241,7 +243,8 @@ def cancel(connection: Connection, training_id: UUID) -> bool:
 
 def reap(connection: Connection) -> TakenBack:
     """Take back the trainings of workers that are gone, and end those past their time limit."""
-    rows = connection.execute(REAP, {"max_crashes": MAX_CRASHES, "grace": DEADLINE_GRACE_S}).all()
+    lenient = note_reaping(connection)
+    rows = connection.execute(REAP, {"max_crashes": MAX_CRASHES, "grace": DEADLINE_GRACE_S, "lenient": lenient}).all()
     return TakenBack(
         queued=[row.id for row in rows if row.status == "queued"],
         failed=[row.id for row in rows if row.status == "failed"],

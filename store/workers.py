@@ -6,7 +6,7 @@ from types import MappingProxyType
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from schemas.enums import WorkerRole
+from schemas.enums import StopReason, WorkerRole, WorkerState
 from store.rates import Rates, dump_rates
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
@@ -39,8 +39,9 @@ def renew_lease(
     models: Sequence[str],
     rates: Rates = NO_RATES,
     load_failures: Mapping[str, str | None] = NO_FAILURES,
+    state: WorkerState = WorkerState.SERVING,
 ) -> bool:
-    """Renew the lease of a life, and tell what it holds, how fast it is, and what it could not load.
+    """Renew the lease of a life, and tell what it holds, how fast it is, what it could not load, and its state.
 
     Returns:
         False when it was ended meanwhile: the caller lost all it held and must begin a new life.
@@ -54,17 +55,18 @@ def renew_lease(
             models=list(models),
             rates=dump_rates(rates),
             load_failures=dict(load_failures),
+            state=str(state),
         )
     )
     return connection.execute(statement).rowcount == 1
 
 
-def end_worker(connection: Connection, worker_id: int, reason: str) -> None:
+def end_worker(connection: Connection, worker_id: int, reason: StopReason) -> None:
     """End a life that holds nothing any more."""
     connection.execute(
         update(Worker)
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
-        .values(stopped_at=func.now(), stop_reason=reason)
+        .values(stopped_at=func.now(), stop_reason=str(reason))
     )
 
 
@@ -73,14 +75,24 @@ def is_live() -> ColumnElement[bool]:
     return Worker.stopped_at.is_(None) & (Worker.lease_expires_at > func.now())
 
 
+def is_serving() -> ColumnElement[bool]:
+    """Return the condition under which a worker takes up work: its lease holds, and nothing keeps it from serving."""
+    return is_live() & (Worker.state == str(WorkerState.SERVING))
+
+
 def live_workers(session: Session) -> Sequence[Worker]:
     """List the workers whose lease holds, by name."""
     return session.scalars(select(Worker).where(is_live()).order_by(Worker.name)).all()
 
 
+def serving_workers(session: Session, role: WorkerRole) -> Sequence[Worker]:
+    """List the workers of a role that take up work, by name."""
+    return session.scalars(select(Worker).where(is_serving(), Worker.role == str(role)).order_by(Worker.name)).all()
+
+
 def live_peers(session: Session, worker_id: int) -> Sequence[Worker]:
-    """List the other inference workers whose lease holds."""
-    others = select(Worker).where(is_live(), Worker.role == str(WorkerRole.INFERENCE), Worker.id != worker_id)
+    """List the other inference workers that serve."""
+    others = select(Worker).where(is_serving(), Worker.role == str(WorkerRole.INFERENCE), Worker.id != worker_id)
     return session.scalars(others).all()
 
 

@@ -13,16 +13,26 @@ from kombu import Exchange, Queue
 EVENT_FLUSH_S = 0.2
 
 
+#: What kombu raises over a message that is none. By then it has been taken from the queue.
+GARBLED = (TypeError, ValueError, LookupError, AttributeError)
+
+
 class PatientConsumer(Consumer):
-    """A consumer that sends events a few times a second rather than after every task.
+    """A consumer that sends events a few times a second rather than after every task, and outlives garbage.
 
     Celery flushes them at once, in the thread that a drain competes with for the interpreter: measured at a third of
     a worker's time while it answers single requests.
     """
 
     hub: Any
+    connection_errors: tuple[type[BaseException], ...]
     _flush_events: Callable[[], None]
     _flush_planned = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Whoever can write to Valkey could else end every worker, each with one message. Now it connects again.
+        self.connection_errors = (*self.connection_errors, *GARBLED)
 
     def on_send_event_buffered(self) -> None:  # type: ignore[override]  # The stub is wrong.
         """Plan a flush, unless one is planned."""

@@ -11,7 +11,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis import RedisError
 
 import celeryconfig
-from schemas.messages import JudgeVersion, RunPredictions, TrainModel
+from schemas.messages import FetchInputs, JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
 
 log = structlog.get_logger()
@@ -42,6 +42,10 @@ class Doorbell:
     def ring(self, queue: str, message: RunPredictions) -> bool:
         """Tell a device's worker that rows wait. Returns whether the broker took the message."""
         return self._send(TaskName.RUN_PREDICTIONS, queue, asdict(message))
+
+    def request_fetch(self, message: FetchInputs) -> bool:
+        """Tell the fetcher that pictures are to be fetched. Returns whether the broker took the message."""
+        return self._send(TaskName.FETCH_INPUTS, QueueName.FETCH, asdict(message))
 
     def request_training(self, message: TrainModel) -> bool:
         """Ask the training worker for a training. Returns whether the broker took the message."""

@@ -60,6 +60,11 @@ class Finishers:
         self._context = context
         self._made: dict[str, Finisher] = {}
 
+    @staticmethod
+    def has_finisher(kind: str) -> bool:
+        """Whether a kind does anything with its results."""
+        return kind in FINISHERS
+
     def finish(self, kind: str, claims: Sequence[Claim], results: Sequence[Result]) -> list[Result]:
         """Finish the results of a batch; errors as in `Finisher.finish`."""
         make = FINISHERS.get(kind)

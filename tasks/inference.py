@@ -4,6 +4,7 @@ from celery import Celery
 
 from schemas.messages import RunPredictions
 from schemas.names import TaskName
+from store.failpoints import hit
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
 
@@ -22,5 +23,6 @@ def register(app: Celery, drainer: Drainer, doorbell: Doorbell, queue: str) -> N
     @app.task(name=TaskName.RUN_PREDICTIONS, shared=False, acks_late=True)
     def run_predictions(*, prediction_ids: list[str], model: str, version: int, probe: bool = False) -> None:
         """Drain the queue. The arguments are for the reader: what waits is claimed from Postgres."""
+        hit("worker.after_doorbell")
         if drainer.drain(probe=probe):
             doorbell.ring(queue, RunPredictions(model=model, version=version, prediction_ids=prediction_ids))

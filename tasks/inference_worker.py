@@ -1,6 +1,7 @@
 """One inference worker: one process, one device. Imports torch, so the device must be pinned before."""
 
 import gc
+import threading
 
 import structlog
 from celery import Celery
@@ -8,7 +9,7 @@ from celery import Celery
 from ml.devices import device_slug
 from ml.engine import Engine
 from ml.plugins import load_plugins
-from schemas.enums import BalancerPolicy, WorkerRole
+from schemas.enums import BalancerPolicy, DecodePlace, StopReason, WorkerRole
 from schemas.names import QueueName, inference_queue
 from store.database import create_database
 from store.objects import ObjectStore
@@ -26,9 +27,16 @@ from tasks.loader import ModelLoader
 from tasks.maintenance import Maintenance
 from tasks.pace import Pace
 from tasks.peers import PeerDirectory
+from tasks.progress import Progress
 from tasks.safety_poll import SafetyPoll
+from tasks.spool import Spool
+from tasks.successor import spool_folder
+from tasks.watchdog import QUIT_WITHIN_S, Watchdog
 
 log = structlog.get_logger()
+
+#: A batch that was running when the worker was told to stop may take so long, in seconds.
+DRAIN_LIMIT_S = 20.0
 
 
 class InferenceWorker:
@@ -47,13 +55,19 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(device, compute_threads=settings.compute_threads, memory_mb=settings.device_memory_mb)
+        self.engine = Engine(
+            device,
+            compute_threads=settings.compute_threads,
+            memory_mb=settings.device_memory_mb,
+            sandboxed=settings.decode is DecodePlace.SANDBOX,
+        )
         self.pace = Pace(paced=settings.balancer == BalancerPolicy.LEARNED)
         self.loader = ModelLoader(self.engine, claims, objects, self.pace.book)
         self.idle_tuning = IdleTuning(self.loader)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
         self._maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
+        self.progress = Progress()
         self.life = WorkerLife(
             claims,
             name=self.node,
@@ -64,6 +78,8 @@ class InferenceWorker:
             rates=self.pace.book.rates,
             load_failures=lambda: self.loader.load_failures,
             on_beat=self._beat,
+            is_moving=self.progress.is_moving,
+            settle=self._settle,
         )
         self.follower = VersionFollower(claims, self.loader, self.life.tell)
         self.drainer = Drainer(
@@ -76,10 +92,20 @@ class InferenceWorker:
             replies=replies,
             device=device,
             queues=self.queues,
+            spool=Spool(spool_folder(settings.var_dir), slug),
+            progress=self.progress,
             pace=self.pace,
         )
         self._peers = PeerDirectory(claims, self.pace, self.loader.held)
         self.poll = SafetyPoll(self.drainer.drain, replies)
+        self.watchdog = Watchdog(claims, self.life, self.progress)
+        self._limit = threading.Timer(
+            DRAIN_LIMIT_S, self.life.quit, [StopReason.DRAINED, 0], {"within_s": QUIT_WITHIN_S}
+        )
+        self._limit.daemon = True
+
+    def _settle(self) -> None:
+        self.drainer.settle()
 
     def _beat(self) -> None:
         self._maintenance.reap_leases()
@@ -95,14 +121,25 @@ class InferenceWorker:
         self.poll.start()
         self.follower.start()
         self.idle_tuning.start()
+        self.watchdog.start()
+
+    def stop(self) -> None:
+        """Take up no more: the running batch is finished, the rest given back. Called by a signal handler."""
+        self.drainer.stop()
+        self.life.say_draining()
+        # What does not end by itself gives back what it holds all the same, before somebody kills it.
+        if self._limit.ident is None:
+            self._limit.start()
 
     def end(self) -> None:
         """Leave in order: nothing is held when the life ends."""
+        self.watchdog.stop()
         self.idle_tuning.stop()
         self.follower.stop()
         self.poll.stop()
         self.drainer.close()
         self.life.end()
+        self._limit.cancel()
         self.loader.close()
         self.engine.close()
 
@@ -133,7 +170,7 @@ def run(settings: Settings, device: str) -> None:
             pool="solo",
             concurrency=1,
             on_ready=lambda: log.info("doorbell_heard_from_now"),
-            on_stopping=worker.drainer.stop,
+            on_stopping=worker.stop,
         )
     finally:
         worker.end()

@@ -9,7 +9,7 @@ import structlog
 
 from ml.engine import Engine
 from ml.engine import Outcome as Computed
-from schemas.enums import ErrorCode, Placement
+from schemas.enums import DecodePlace, ErrorCode, Placement
 from store.database import create_database, open_session
 from store.ledger_rows import Answer, Claim, Submission
 from store.models import ServedVersion, list_models, served
@@ -46,7 +46,7 @@ class InlineRunner:
     def __init__(self, settings: Settings) -> None:
         database = create_database(settings.database_url, application="web-inline", pool_size=2)
         objects = ObjectStore(settings.object_url)
-        self._engine = Engine(DEVICE)
+        self._engine = Engine(DEVICE, sandboxed=settings.decode is DecodePlace.SANDBOX)
         self._loader = ModelLoader(self._engine, database, objects)
         self._finishers = Finishers(FinishContext(database=database, objects=objects))
         # Beside the requests: loading takes seconds, and those are answered by a worker meanwhile.

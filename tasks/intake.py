@@ -4,18 +4,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
 import structlog
 from sqlalchemy import Engine as Database
+from sqlalchemy.exc import DBAPIError
 
 from ml.engine import Engine, Key
 from schemas.enums import ErrorCode
 from store import ledger
-from store.database import HeldConnection
+from store.database import HeldConnection, is_outage
 from store.errors import ObjectMissingError, ObjectsUnavailableError
+from store.failpoints import hit
 from store.ledger_rows import Claim, Outcome
 from store.models import ServedVersion
 from store.objects import ObjectStore
@@ -24,6 +26,7 @@ from tasks.errors import ModelUnavailableError
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tasks.pace import Pace
+from tasks.progress import Progress
 
 log = structlog.get_logger()
 
@@ -54,6 +57,17 @@ class Batch:
     taken_at: float
     """Of `time.monotonic`: when it was claimed, or when its version was loaded where that was later."""
 
+    def late(self) -> list[Claim]:
+        """The claims whose deadline is over."""
+        passed_s = time.monotonic() - self.taken_at
+        return [claim for claim in self.claims if claim.left_s is not None and claim.left_s <= passed_s]
+
+    def without(self, dropped: Sequence[Claim]) -> "Batch":
+        """The batch without some of its claims."""
+        gone = {claim.id for claim in dropped}
+        kept = [pair for pair in zip(self.claims, self.decoded, strict=True) if pair[0].id not in gone]
+        return replace(self, claims=[claim for claim, _ in kept], decoded=[decoded for _, decoded in kept])
+
 
 class Intake:
     """Prepares batches. Used by one thread at a time.
@@ -67,6 +81,8 @@ class Intake:
         replies: Where predictions that cannot be tried again are published.
         device: Written into the rows.
         fail: Stores outcomes of rows that never reach the device.
+        may_claim: Whether more can be taken up than is in hand.
+        progress: Told what this does.
         pace: Tells which rows are left to faster devices.
     """
 
@@ -81,6 +97,8 @@ class Intake:
         replies: redis.Redis,
         device: str,
         fail: Callable[[Sequence[Outcome]], None],
+        may_claim: Callable[[], bool],
+        progress: Progress,
         pace: Pace,
     ) -> None:
         self._engine = engine
@@ -91,6 +109,8 @@ class Intake:
         self._replies = replies
         self._device = device
         self._fail = fail
+        self._may_claim = may_claim
+        self._progress = progress
         self._pace = pace
         self._stopping = threading.Event()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
@@ -102,14 +122,16 @@ class Intake:
             probe: Take one row, also where faster devices would finish it sooner.
 
         Returns:
-            None when nothing waits for us, our lease is in doubt, or we are stopping.
+            None when nothing waits for us, our lease is in doubt, what we finished cannot be stored, or we stop.
         """
-        while self._life.is_valid() and not self._stopping.is_set():
+        self._progress.note_look()
+        while self._life.is_valid() and self._may_claim() and not self._stopping.is_set():
             taken_at = time.monotonic()
             # Rows of a model on its way are left alone, so that it stalls no other.
             loading = self._loader.loading()
             claims = self._claim([*loading, *self._loader.left_to_others], probe=probe)
             if claims:
+                hit("worker.after_claim")
                 batch = self._prepare_or_release(claims, taken_at)
                 if batch is not None:
                     return batch
@@ -133,15 +155,27 @@ class Intake:
         self._loader.unpin(batch.key)
 
     def _claim(self, skip: Sequence[int], *, probe: bool) -> list[Claim]:
-        with self._connection.use() as connection:
-            claims = ledger.claim(
-                connection,
-                worker_id=self._life.worker_id,
-                device=self._device,
-                limit=1 if probe else min(CLAIM_LIMIT, self._pace.limit),
-                skip=skip,
-                rules=() if probe else self._pace.rules,
-            )
+        worker_id = self._life.worker_id
+        try:
+            with self._connection.use() as connection:
+                claims = ledger.claim(
+                    connection,
+                    worker_id=worker_id,
+                    device=self._device,
+                    limit=1 if probe else min(CLAIM_LIMIT, self._pace.limit),
+                    skip=skip,
+                    rules=() if probe else self._pace.rules,
+                )
+        except DBAPIError as error:
+            if is_outage(error):
+                # Perhaps we hold rows that we were not told of; a new life gives back all that the old one holds.
+                self._life.doubt()
+            raise
+        self._progress.note_look()
+        if worker_id != self._life.worker_id:
+            # A new life began meanwhile: what the old one claimed would be taken from it as from a dead process.
+            self.give_back(claims)
+            return []
         self._pace.note_claim(len(claims), claims[0].waited_s if claims else 0.0)
         return claims
 
@@ -149,6 +183,17 @@ class Intake:
         """Return claims untouched: none of their attempts is used up."""
         with self._connection.use() as connection:
             ledger.release(connection, claims, keep_attempt=True)
+
+    def expire(self, claims: Sequence[Claim]) -> None:
+        """Let rows whose deadline is over end as expired; the device never sees them.
+
+        A row leaves a worker's hands unfinished in one way alone, back to the queue; from there it expires.
+        """
+        with self._connection.use() as connection:
+            ledger.release(connection, claims, keep_attempt=True)
+            expired = ledger.expire(connection)
+        log.info("claims_expired", count=len(claims))
+        publish(self._replies, expired)
 
     def put_off(self, claims: Sequence[Claim]) -> None:
         """Let rows wait until a fault has passed; it uses up one of their attempts."""
@@ -160,7 +205,8 @@ class Intake:
         try:
             version = self._loader.pin(claims[0].model_version_id)
             if version is not None:
-                return self._prepare(version, claims, taken_at)
+                with self._progress.at_work("prepare", ledger.ATTEMPT_BUDGET_S):
+                    return self._prepare(version, claims, taken_at)
             # Not there yet. None of the rows was to blame, and another worker may have the model.
             self.give_back(claims)
         except ModelUnavailableError as error:
@@ -169,6 +215,9 @@ class Intake:
         except ObjectsUnavailableError as error:
             log.warning("objects_unavailable", error=str(error), count=len(claims))
             self.put_off(claims)
+        except MemoryError:
+            # None of the rows was to blame: the process ends, and gives all back that it holds.
+            raise
         except Exception:
             # Whatever it was: rows that are held by nobody's hand would hang until their budget is over.
             self.put_off(claims)
@@ -186,6 +235,7 @@ class Intake:
 
     def _decode(self, version: ServedVersion, key: Key, claims: Sequence[Claim], taken_at: float) -> Batch:
         started = time.perf_counter()
+        hit("worker.fetching")
         payloads = self._fetch(claims)
         missing = [
             _failure(claim, ErrorCode.INPUT_MISSING, str(payload))
@@ -197,6 +247,7 @@ class Intake:
             gone = {outcome.claim.id for outcome in missing}
             claims = [claim for claim in claims if claim.id not in gone]
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
+        hit("worker.decoding")
         decoded = self._engine.decode(key, payloads)
         return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS, taken_at)
 

@@ -62,7 +62,7 @@ class ModelLoader:
         self._engine = engine
         self._database = database
         self._objects = objects
-        self._tuner = Tuner(engine.device, database, objects)
+        self._tuner = Tuner(engine.device, database, objects, engine.decoding)
         self._memory_kind = memory_kind(engine.device)
         self._book = book or RateBook()
         self._versions: dict[int, ServedVersion] = {}

@@ -10,14 +10,16 @@ from sqlalchemy import Engine as Database
 
 from schemas.messages import JudgeVersion, RunPredictions
 from schemas.names import QueueName, TaskName
-from store import ledger, training_ledger
+from store import delivery_ledger, ledger, training_ledger
 from store.comparison import forget_minutes
 from store.database import open_session
 from store.drift_checks import check_champions
+from store.failpoints import hit
 from store.forgetting import drop_expired_feedback
 from store.gate_verdicts import waiting_for_judgement
 from store.ledger_rows import Requeued
 from store.partitions import drop_expired_partitions, ensure_partitions
+from store.postgres_health import read_health
 from store.replies import publish
 from store.stats import summarize_finished
 from tasks.backtesting import advance_backtests
@@ -32,6 +34,9 @@ STRANDED_S = 0.25
 
 #: How long a repeat of a request finds its first answer.
 IDEMPOTENCY_DAYS = 7.0
+
+#: How long what became of a webhook delivery can be read, and how long one waits for a paused endpoint.
+DELIVERY_DAYS = 30.0
 
 #: A trained version without a verdict for so long has lost whoever was to give it.
 JUDGE_AFTER_S = 600.0
@@ -62,7 +67,11 @@ class Maintenance:
         with self._database.begin() as connection:
             if not _try_lock(connection):
                 return
+            hit("reaper.before_update")
             requeued = ledger.reap(connection)
+            delivery_ledger.take_back(connection)
+            hit("reaper.before_commit")
+        hit("reaper.after_commit")
         self._tell(requeued)
 
     def release_dead_worker(self, host: str, pid: int) -> None:
@@ -71,12 +80,14 @@ class Maintenance:
             requeued = ledger.release_dead_worker(connection, host=host, pid=pid)
             # What a training worker held goes back with it; it is rung for within seconds.
             training_ledger.reap(connection)
+            delivery_ledger.take_back(connection)
         self._tell(requeued)
 
     def ring_stranded(self, older_than_s: float = STRANDED_S) -> None:
         """Ring for rows that wait although their doorbell is long gone."""
         with self._database.begin() as connection:
             waiting = ledger.stranded(connection, older_than_s=older_than_s)
+        hit("sweeper.before_ring")
         for model, version, ids in waiting:
             message = RunPredictions(model=model, version=version, prediction_ids=ids)
             self._doorbell.ring(QueueName.INFERENCE, message)
@@ -85,6 +96,7 @@ class Maintenance:
         """Expire queued rows past their deadline and tell who waits."""
         with self._database.begin() as connection:
             expired = ledger.expire(connection)
+        hit("sweeper.after_expire")
         publish(self._replies, expired)
 
     def refresh_indexes(self) -> None:
@@ -129,11 +141,33 @@ class Maintenance:
             feedback = drop_expired_feedback(connection)
         log.info("partitions_maintained", made=made, dropped=dropped, feedback=feedback)
 
+    def check_postgres(self) -> None:
+        """Say in the log what keeps Postgres from tidying up; the same is in the metrics."""
+        with self._database.connect() as connection:
+            health = read_health(connection)
+        if health.old_snapshot:
+            log.warning(
+                "postgres_old_snapshot", seconds=round(health.oldest_snapshot_s), transactions=health.oldest_xmin_age
+            )
+        for table in health.bloated:
+            log.warning("postgres_dead_rows", table=table.name, dead=table.dead, live=table.live)
+
     def purge_idempotency_keys(self) -> None:
         """Forget idempotency keys past their promise."""
         with self._database.begin() as connection:
             purged = ledger.purge_idempotency_keys(connection, older_than_days=IDEMPOTENCY_DAYS)
         log.info("idempotency_keys_purged", count=purged)
+
+    def purge_deliveries(self) -> None:
+        """Forget webhook deliveries that ended long ago, and what is left of deleted endpoints."""
+        total = 0
+        while True:
+            with self._database.begin() as connection:
+                purged = delivery_ledger.purge(connection, older_than_days=DELIVERY_DAYS)
+            total += purged
+            if not purged:
+                break
+        log.info("deliveries_purged", count=total)
 
     def _tell(self, requeued: Requeued) -> None:
         if requeued.queued or requeued.finished:
@@ -146,7 +180,9 @@ def register(app: Celery, maintenance: Maintenance) -> None:
     """Register the jobs of beat's schedule under their names."""
     app.task(name=TaskName.MAINTAIN_PARTITIONS, shared=False)(maintenance.maintain_partitions)
     app.task(name=TaskName.CHECK_DRIFT, shared=False)(maintenance.check_drift)
+    app.task(name=TaskName.CHECK_POSTGRES, shared=False)(maintenance.check_postgres)
     app.task(name=TaskName.PURGE_IDEMPOTENCY_KEYS, shared=False)(maintenance.purge_idempotency_keys)
+    app.task(name=TaskName.PURGE_DELIVERIES, shared=False)(maintenance.purge_deliveries)
     app.task(name=TaskName.REFRESH_INDEXES, shared=False)(maintenance.refresh_indexes)
     app.task(name=TaskName.JUDGE_WAITING, shared=False)(maintenance.judge_waiting)
     # Six jobs a second would push the predictions off Flower's page.

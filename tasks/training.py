@@ -26,6 +26,7 @@ from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
 from store.errors import NoTrainingDataError, ObjectMissingError, ObjectsUnavailableError, StaleClaimError
+from store.failpoints import hit
 from store.models import register_version
 from store.objects import ObjectStore
 from store.promotion import promote
@@ -102,6 +103,7 @@ class TrainingRunner:
                 claim = ledger.claim_training(connection, worker_id=self._life.worker_id, device=self._device)
             if claim is None:
                 return
+            hit("training.after_claim")
             self.run(claim)
 
     def stop(self) -> None:
@@ -180,11 +182,13 @@ class TrainingRunner:
         """Put a checkpoint where every worker finds it; the process waits until then."""
         data = offered.read_bytes()
         digest = self._objects.put(data)
+        hit("training.before_checkpoint")
         with self._database.begin() as connection:
             is_ours, before = ledger.save_checkpoint(connection, claim, digest=digest, epoch=epoch)
         if not is_ours:
             self._objects.remove(digest)
             raise StaleClaimError(f"training {claim.id} is no longer ours")
+        hit("training.after_checkpoint")
         offered.unlink()
         if before is not None and before != digest:
             self._objects.remove(before)
@@ -215,6 +219,7 @@ class TrainingRunner:
         metrics = json.loads((out / "metrics.json").read_text())
         weights = (out / "weights.safetensors").read_bytes()
         digest = self._objects.put(weights)
+        hit("training.before_register")
         with open_session(self._database) as session:
             version = register_version(
                 session,
@@ -241,6 +246,8 @@ class TrainingRunner:
                     figures=metrics,
                 )
             number = version.number
+            hit("training.before_commit")
+        hit("training.after_commit")
         if training.checkpoint_sha256 is not None:
             self._objects.remove(training.checkpoint_sha256)
         log.info("model_trained", training_id=str(claim.id), model=claim.model, version=number)

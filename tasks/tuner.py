@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,17 @@ class Tuner:
         device: Measured on.
         database: Where tunings and recent predictions are.
         objects: Where the inputs of recent predictions are.
+        decoding: Makes a block within which their pictures are decoded where the engine decodes.
     """
 
-    def __init__(self, device: torch.device, database: Database, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        database: Database,
+        objects: ObjectStore,
+        decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._decoding = decoding
         self._device = device
         self._database = database
         self._objects = objects
@@ -125,7 +133,8 @@ class Tuner:
         with open_session(self._database) as session:
             rows = recent_inputs(session, version.model_id, WANTED)
         inputs = [self._fetch(given, digest) for given, digest in rows]
-        return collect_samples(predictor, [given for given in inputs if given is not None])
+        with self._decoding():
+            return collect_samples(predictor, [given for given in inputs if given is not None])
 
     def _fetch(self, given: Any, digest: str | None) -> Any:
         if digest is None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -10,11 +11,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from stack.bootstrap import prepare_database
-from stack.embedded import EmbeddedServer, create_database_if_missing, prepare_postgres, prepare_valkey
+from stack.embedded import (
+    EmbeddedServer,
+    create_database_if_missing,
+    free_port,
+    prepare_postgres,
+    prepare_valkey,
+)
 from store.database import create_database
 from store.objects import ObjectStore
 from store.settings import Settings
+from tests.frozen import OwnValkey
 from tests.running import RunningStack, wait_until
+from tests.sinks import WEBHOOK_KEY
 
 SERVER_START_S = 20.0
 
@@ -36,12 +45,24 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[OwnValkey]:
+    """A Valkey of this test alone, which may stop it in its tracks."""
+    server = OwnValkey(tmp_path / "own-valkey")
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def settings(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings that point at the session's servers."""
     var_dir = tmp_path_factory.mktemp("var")
     return Settings(
-        database_url=postgres_url, redis_url=redis_url, object_url=f"file://{var_dir / 'objects'}", var_dir=var_dir
+        database_url=postgres_url,
+        redis_url=redis_url,
+        object_url=f"file://{var_dir / 'objects'}",
+        var_dir=var_dir,
+        webhook_key=WEBHOOK_KEY,
     )
 
 
@@ -85,9 +106,16 @@ def valkey(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def receiver_port() -> int:
+    """A port on loopback that the stack may send to, although it is none of the public internet."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver_port: int) -> Iterator[RunningStack]:
     """A whole stack of real processes that all end-to-end tests share; it must be healthy after each of them."""
-    with RunningStack.start(tmp_path_factory.mktemp("stack") / "var") as running:
+    environment = {"TORCHQUEUE_OUTWARD_NETWORKS": "127.0.0.0/8", "TORCHQUEUE_OUTWARD_PORTS": str(receiver_port)}
+    with RunningStack.start(tmp_path_factory.mktemp("stack") / "var", environment=environment) as running:
         yield running
 
 

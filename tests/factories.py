@@ -53,9 +53,12 @@ VECTOR_CONFIG: dict[str, Any] = {
 
 # In an order in which no reference is left hanging.
 CLEAN_ROWS = (
+    "DELETE FROM webhook_deliveries",
+    "DELETE FROM webhook_endpoints",
     "DELETE FROM feedback",
     "DELETE FROM indexed_items",
     "DELETE FROM backtests",
+    "DELETE FROM fetches",
     "DELETE FROM predictions",
     "DELETE FROM items",
     "DELETE FROM idempotency_keys",
@@ -63,6 +66,9 @@ CLEAN_ROWS = (
     "DELETE FROM trainings",
     "DELETE FROM training_schedules",
     "DELETE FROM traffic_minutes",
+    "DELETE FROM redrives",
+    # Else the first reaping of a test would be lenient, since nobody reaped for a while.
+    "DELETE FROM reaper_runs",
 )
 CLEAN_MODELS = (
     "DELETE FROM traffic",

@@ -26,11 +26,14 @@ class Crowd:
     """What the clients sent and were told.
 
     Attributes:
+        stack: Whom they ask.
+        url: Where, if not at the stack's own API.
         accepted: Inputs by the id that a 2xx answer named.
         refused: Status codes of all other answers.
     """
 
     stack: RunningStack
+    url: str | None = None
     accepted: dict[str, tuple[int, int]] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)
 
@@ -86,7 +89,7 @@ def asking(people: C, *, clients: int, prefer: str = "wait=30") -> Iterator[C]:
 
     def ask() -> None:
         headers = {"Authorization": f"Bearer {stack.admin_key}"}
-        with httpx.Client(base_url=stack.url, headers=headers, timeout=60.0) as client:
+        with httpx.Client(base_url=people.url or stack.url, headers=headers, timeout=60.0) as client:
             for pair in cycle(INPUTS):
                 if stopping.is_set():
                     return

@@ -23,7 +23,6 @@ NO_VARIABLES: Mapping[str, str] = {}
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
-
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
 
@@ -50,8 +49,10 @@ class RunningStack:
 
     @classmethod
     @contextmanager
-    def start(cls, var_dir: Path, *options: str, environment: Mapping[str, str] = NO_VARIABLES) -> Iterator[Self]:
-        """Start a stack, yield it when it is ready, and stop it at the end."""
+    def start(
+        cls, var_dir: Path, *options: str, environment: Mapping[str, str] = NO_VARIABLES, root: Path = ROOT
+    ) -> Iterator[Self]:
+        """Start a stack, yield it when it is ready, and stop it at the end. `root` holds the code that it runs."""
         port, flower_port = free_port(), free_port()
         var_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "stack", "up", f"--var={var_dir}", f"--port={port}", *options]
@@ -59,8 +60,8 @@ class RunningStack:
         output = (var_dir / "up.log").open("wb")
         process = subprocess.Popen(
             [*command, f"--flower-port={flower_port}"],
-            cwd=ROOT,
-            env={**inherited, **environment},
+            cwd=root,
+            env={**inherited, **code_of(root), **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -138,6 +139,11 @@ class RunningStack:
     def open_database(self) -> Engine:
         """Connect to its Postgres."""
         return create_engine(self.settings["TORCHQUEUE_DATABASE_URL"], poolclass=NullPool)
+
+
+def code_of(root: Path) -> dict[str, str]:
+    """Variables under which Python runs the code of a tree, whatever is installed."""
+    return {} if root == ROOT else {"PYTHONPATH": str(root)}
 
 
 def sample_labels() -> dict[str, str]:

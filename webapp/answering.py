@@ -52,7 +52,10 @@ def answer(services: Services, ticket: Ticket) -> Response:
     if ticket.repeated:
         return _replay(services, ticket.submission, ticket.wait_s)
     if ticket.accepted_at is None:
-        raise DatabaseUnavailableError("the database did not answer in time; repeat it with an Idempotency-Key")
+        late = DatabaseUnavailableError("the database did not answer in time; repeat it with an Idempotency-Key")
+        # Where it still waits to be written, it is not written any more: nobody would know of it.
+        ticket.refuse(late)
+        raise late
     with open_session(services.database) as session:
         return _respond(session, get_prediction(session, ticket.submission.id, api_key_id=None))
 
@@ -77,9 +80,11 @@ def read_prediction(
     services.listener.expect(prediction_id, waiter.wake)
     try:
         while True:
-            with open_session(services.database) as session:
+            with services.reading(api_key_id) as session:
                 row = get_prediction(session, prediction_id, api_key_id=api_key_id)
-                if row.finished_at is not None or waiter.is_over():
+            if row.finished_at is not None or waiter.is_over():
+                # How many go before it is counted over all tenants. For a finished row nothing is asked.
+                with open_session(services.database) as session:
                     return respond(session, row)
             waiter.wait()
     finally:

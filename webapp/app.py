@@ -17,11 +17,13 @@ from webapp.openapi import CONFIG, SPEC_OPTIONS, ProblemApi
 from webapp.services import EXTENSION, Services
 from webapp.views import (
     backtests,
+    dead_letters,
     drift,
     feedback,
     health,
     indexed_items,
     items,
+    keys,
     masks,
     models,
     predictions,
@@ -29,6 +31,8 @@ from webapp.views import (
     status,
     traffic,
     trainings,
+    webhook_deliveries,
+    webhooks,
 )
 
 # Werkzeug parses forms before we see them: a picture needs one part, and no field of it is large.
@@ -45,8 +49,12 @@ BLUEPRINTS = (
     drift.blp,
     trainings.blp,
     backtests.blp,
+    dead_letters.blp,
     traffic.blp,
     promotions.blp,
+    keys.blp,
+    webhooks.blp,
+    webhook_deliveries.blp,
     status.blp,
     health.blp,
 )
@@ -79,7 +87,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     register_docs(app)
     register_metrics(app)
     app.before_request(_refuse_nul)
-    register_headers(app)
+    register_headers(app, None if services is None else services.draining)
     register_error_handlers(app)
     return app
 

@@ -1,10 +1,12 @@
 """Who calls: `Authorization: Bearer <key>`, checked before a view runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 from flask import g, request
+from sqlalchemy.orm import Session
 
 from schemas.enums import Scope
 from store.keys import Principal
@@ -18,15 +20,24 @@ SCOPE_ATTRIBUTE = "required_scope"
 
 
 def require(scope: Scope) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a view run only for keys that include this scope; `principal()` then tells who calls."""
+    """Let a view run only for keys that include this scope and within their limits, and while Postgres answers.
+
+    `principal()` then tells who calls.
+    """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             key = read_key(request.headers.get("Authorization", ""))
-            caller = authenticate(services().keys, key, scope)
+            ours = services()
+            ours.watch.check()
+            caller = authenticate(ours.keys, key, scope)
+            ours.meters.enter(caller)
             g.principal = caller
-            return view(*args, **kwargs)
+            try:
+                return view(*args, **kwargs)
+            finally:
+                ours.meters.leave(caller)
 
         setattr(guarded, SCOPE_ATTRIBUTE, scope)
         return guarded
@@ -44,6 +55,13 @@ def visible_to() -> int | None:
     """Return the only tenant whose rows the caller may see; None for an admin, who sees all."""
     caller = principal()
     return None if Scope.ADMIN in caller.scopes else caller.api_key_id
+
+
+@contextmanager
+def caller_session() -> Iterator[Session]:
+    """Yield a session to read with that sees of tenants' rows only those that the caller may see."""
+    with services().reading(visible_to()) as session:
+        yield session
 
 
 def read_key(header: str) -> str:

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from schemas.messages import PredictionFinished
 from schemas.model_settings import CacheSettings
 from store.ledger_rows import Answer
+from store.models import ServedVersion
 from webapp.tickets import Ticket
 
 Key = tuple[int, int, str]
@@ -105,6 +106,14 @@ class ResultCache:
             self._lead(ticket, key, settings, computation, run)
             return
         self._follow(ticket, known, computation, run)
+
+    def may_answer(self, version: ServedVersion, api_key_id: int, sha256: str) -> bool:
+        """Whether an answer is remembered, or about to be: such a request needs no room in the queue."""
+        settings = version.settings.cache
+        key = (api_key_id, version.model_version_id, sha256)
+        with self._lock:
+            known = self._memories.get(version.model_id)
+            return key in self._in_flight or (known is not None and known[0] == settings and key in known[1])
 
     def forget(self, answered: Sequence[tuple[int, int]]) -> None:
         """Give none of these tenants an answer of these versions from memory again, as pairs of both."""

@@ -10,20 +10,23 @@ until it does, rows need no doorbell of their own. See docs/decisions/0002-group
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from schemas.enums import ErrorCode
-from schemas.messages import PredictionFinished, RunPredictions
+from schemas.messages import FetchInputs, PredictionFinished, RunPredictions
 from store import ledger
 from store.database import HeldConnection
+from store.failpoints import hit, hit_when_sent
 from tasks.doorbell import Doorbell
 from webapp.backlog import Backlog
 from webapp.balancer import Balancer, Ring
 from webapp.combiner import Combiner
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
+from webapp.forecast import DELAYS_S, RANKS, Place
 from webapp.inline import InlinePlace
 from webapp.tickets import Ticket
 
@@ -39,6 +42,16 @@ WORKER_FAULTS = frozenset({ErrorCode.INTERNAL, ErrorCode.OUT_OF_MEMORY, ErrorCod
 TICK_S = 0.05
 
 
+class Queue(Protocol):
+    """Is told what waits."""
+
+    def enter(self, place: Place, delay_s: float) -> None:
+        """A row was committed whose turn is so many seconds behind its acceptance."""
+
+    def leave(self, place: Place) -> None:
+        """A row that entered is terminal."""
+
+
 class Dispatcher:
     """Accepts submissions and sees to it that a worker hears of them.
 
@@ -47,16 +60,23 @@ class Dispatcher:
         doorbell: Used by one thread at a time.
         balancer: Chooses whom to ring.
         inline: Answers what is to be answered in this process; None where nothing is.
+        queue: Told which rows were committed, and which of them ended.
     """
 
     def __init__(
-        self, database: Database, doorbell: Doorbell, balancer: Balancer, inline: InlinePlace | None = None
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        balancer: Balancer,
+        inline: InlinePlace | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._connection = HeldConnection(database)
         self._doorbell = doorbell
         self._balancer = balancer
         self._inline = inline
-        self._backlog = Backlog()
+        self._queue = queue
+        self._backlog = Backlog() if queue is None else Backlog(queue.leave)
         self._combiner = Combiner[Ticket]("submitter", self._work, limit=GROUP_LIMIT, tick_s=TICK_S)
 
     def start(self) -> None:
@@ -93,6 +113,8 @@ class Dispatcher:
 
     def _work(self, group: Sequence[Ticket]) -> None:
         try:
+            # One whose client was told meanwhile that the database hangs is refused already.
+            group = [ticket for ticket in group if ticket.error is None]
             self._answer([ticket for ticket in group if ticket.inline and ticket.answer is None])
             self._commit([ticket for ticket in group if ticket.answer is None])
             self._record([ticket for ticket in group if ticket.answer is not None])
@@ -117,18 +139,37 @@ class Dispatcher:
             return
         try:
             with self._connection.use() as connection:
+                hit("web.before_insert")
+                hit_when_sent("web.before_commit")
                 accepted = ledger.submit(connection, [ticket.submission for ticket in group])
         except SQLAlchemyError as error:
             self._refuse(group, error, self._commit)
             return
+        hit("web.after_commit")
         now = time.monotonic()
         for ticket in group:
             at = accepted.get(ticket.submission.id)
             if at is None:
                 ticket.repeat()
                 continue
-            self._backlog.add(str(ticket.submission.id), (ticket.version.model, ticket.version.number), now)
+            if ticket.submission.image_url is None:
+                self._await_turn(ticket, now)
             ticket.accept(at)
+        self._ring_fetcher([ticket for ticket in group if ticket.submission.image_url is not None])
+
+    def _await_turn(self, ticket: Ticket, now: float) -> None:
+        """Count a ticket among those that wait for a worker, and have one rung."""
+        place = place_of(ticket)
+        if self._queue is not None:
+            self._queue.enter(place, DELAYS_S[place.rank] + ticket.submission.lag_s)
+        version = (ticket.version.model, ticket.version.number)
+        self._backlog.add(str(ticket.submission.id), version, now, place)
+
+    def _ring_fetcher(self, group: Sequence[Ticket]) -> None:
+        """Have pictures fetched; the fetcher rings a worker when they are there. It also looks by itself."""
+        ids = [str(ticket.submission.id) for ticket in group if ticket.accepted_at is not None]
+        if ids:
+            self._doorbell.request_fetch(FetchInputs(prediction_ids=ids))
 
     def _record(self, group: Sequence[Ticket]) -> None:
         """Write what is answered already."""
@@ -182,5 +223,15 @@ class Dispatcher:
         ids = self._backlog.hand_over(ring.queue, version, ring.rows)
         message = RunPredictions(model=version[0], version=version[1], prediction_ids=ids, probe=ring.probe)
         if not self._doorbell.ring(ring.queue, message):
-            # The rows are found without us, by the worker's safety poll and the sweeper.
+            # The rows are found without us too, by the worker's safety poll and the sweeper; but a broker that was only
+            # slow for a moment takes the next message.
             self._balancer.unring(ring.queue)
+            self._backlog.take_back(ring.queue)
+        hit("web.after_ring")
+
+
+def place_of(ticket: Ticket) -> Place:
+    """Tell where a ticket's row waits. One that answers nobody counts against no tenant."""
+    submission, version = ticket.submission, ticket.version
+    tenant = None if submission.shadow_of is not None else submission.api_key_id
+    return Place(tenant, RANKS[submission.priority], f"{version.model}/{version.number}")

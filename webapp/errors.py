@@ -1,17 +1,20 @@
 """What views raise, and the ONE map from errors to HTTP: RFC 9457 problem documents, never a traceback."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import structlog
 from flask import Flask, Response, jsonify
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from schemas.problems import CONTENT_TYPE
+from schemas.problems import CONTENT_TYPE, ProblemAnswer
 from store import errors as store
+from store.database import is_outage
+from webapp.metrics import REFUSED
 
 log = structlog.get_logger()
 
@@ -72,6 +75,52 @@ class DatabaseUnavailableError(WebError):
     """Raised when Postgres did not take a group of predictions: nothing of it was accepted."""
 
 
+class RefusedError(WebError):
+    """Base of what is raised when a request is refused for want of room or time, not for what it says.
+
+    Attributes:
+        retry_after_s: When the same request is expected to be accepted, seconds from now.
+        limit: The limit of the key that was met; None: none of its own.
+    """
+
+    def __init__(self, detail: str, *, retry_after_s: float = 1.0, limit: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+        self.limit = limit
+
+
+class RateLimitedError(RefusedError):
+    """Raised when a key sent more requests than it may in a minute."""
+
+
+class TooManyRequestsError(RefusedError):
+    """Raised when a key has as many requests answered at once as it may."""
+
+
+class KeyQueueFullError(RefusedError):
+    """Raised when as many predictions of a key wait as may."""
+
+
+class OverloadedError(RefusedError):
+    """Raised when a prediction would wait longer than its model lets one wait."""
+
+
+class DeadlineUnreachableError(RefusedError):
+    """Raised when a prediction could not be finished before its own deadline."""
+
+
+class QueueFullError(RefusedError):
+    """Raised when as many predictions wait as there is room for."""
+
+
+class DatabaseAwayError(RefusedError):
+    """Raised when Postgres is known to be away: nobody asks it to find out."""
+
+
+class NoWorkerError(RefusedError):
+    """Raised when no worker lives that could ever answer."""
+
+
 class NotReadyError(WebError):
     """Raised when the process cannot accept requests now; the message says what is missing."""
 
@@ -101,8 +150,21 @@ KINDS: dict[type[Exception], Kind] = {
     store.UnknownBacktestError: Kind(404, "unknown-backtest", "Not Found"),
     store.UnknownTrainingError: Kind(404, "unknown-training", "Not Found"),
     store.UnknownItemError: Kind(404, "unknown-item", "Not Found"),
+    store.UnknownWebhookError: Kind(404, "unknown-webhook", "Not Found"),
+    store.UnknownDeliveryError: Kind(404, "unknown-webhook-delivery", "Not Found"),
+    store.WebhookStateError: Kind(409, "webhook-state", "Conflict"),
+    store.WebhookLimitError: Kind(409, "webhook-limit", "Conflict"),
+    store.WebhookUrlError: Kind(422, "invalid-webhook-url", "Unprocessable Content"),
+    store.WebhookKeyError: Kind(
+        503,
+        "webhooks-not-configured",
+        "Service Unavailable",
+        "webhooks are not set up here: the operator must set TORCHQUEUE_WEBHOOK_KEY",
+    ),
     store.UnknownFeedbackError: Kind(404, "unknown-feedback", "Not Found"),
+    store.UnknownKeyError: Kind(404, "unknown-key", "Not Found"),
     NoMaskError: Kind(404, "no-mask", "Not Found"),
+    store.KeyStateError: Kind(409, "key-state", "Conflict"),
     store.PredictionStateError: Kind(409, "prediction-state", "Conflict"),
     store.TrainingRunningError: Kind(409, "training-running", "Conflict"),
     store.TrainingStateError: Kind(409, "training-state", "Conflict"),
@@ -129,9 +191,15 @@ KINDS: dict[type[Exception], Kind] = {
         503, "objects-unavailable", "Service Unavailable", "the object store is away; nothing was accepted, try again"
     ),
     DatabaseUnavailableError: UNAVAILABLE,
+    DatabaseAwayError: UNAVAILABLE,
+    RateLimitedError: Kind(429, "rate-limited", "Too Many Requests"),
+    TooManyRequestsError: Kind(429, "too-many-requests", "Too Many Requests"),
+    KeyQueueFullError: Kind(429, "key-queue-full", "Too Many Requests"),
+    OverloadedError: Kind(429, "overloaded", "Too Many Requests"),
+    DeadlineUnreachableError: Kind(429, "deadline-unreachable", "Too Many Requests"),
+    QueueFullError: Kind(503, "queue-full", "Service Unavailable"),
+    NoWorkerError: Kind(503, "no-worker", "Service Unavailable"),
     NotReadyError: Kind(503, "not-ready", "Service Unavailable"),
-    OperationalError: UNAVAILABLE,
-    InterfaceError: UNAVAILABLE,
     PoolTimeoutError: Kind(503, "database-busy", "Service Unavailable", "every connection is in use; try again"),
 }
 
@@ -150,33 +218,70 @@ HTTP_DETAILS = {
 }
 
 
+def describe(error: Exception) -> ProblemAnswer | None:
+    """Tell how an error of ours is answered, without Flask; None for one that nobody foresaw."""
+    kind = _find_kind(error)
+    if kind is None:
+        return None
+    members = {"field": getattr(error, "field", None), "prediction": getattr(error, "prediction", None)}
+    answer = _answer(kind.status, kind.slug, kind.title, kind.detail or str(error), members)
+    if isinstance(error, RefusedError):
+        answer.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, RateLimitedError):
+        # As the draft of the IETF spells them (draft-ietf-httpapi-ratelimit-headers-10).
+        answer.headers["RateLimit-Policy"] = f'"key";q={error.limit};w=60'
+        answer.headers["RateLimit"] = f'"key";r=0;t={max(1, math.ceil(error.retry_after_s))}'
+    return answer
+
+
+def note(error: Exception, answer: ProblemAnswer) -> None:
+    """Count what is refused under load, since a line each would be load of its own; log what else is not served."""
+    if isinstance(error, RefusedError):
+        REFUSED.labels(answer.document["type"]).inc()
+    elif answer.status == 503:
+        log.warning("unavailable", error=str(error))
+
+
 def problem(status: int, slug: str, title: str, detail: str, **extra: Any) -> Response:
-    """Make a problem document; `extra` members that are None are left out."""
+    """Make a problem document; `extra` members that are None are left out. Needs a context of Flask."""
+    return _respond(_answer(status, slug, title, detail, extra))
+
+
+def _answer(status: int, slug: str, title: str, detail: str, extra: dict[str, Any]) -> ProblemAnswer:
     body = {"type": slug, "title": title, "status": status, "detail": detail}
-    response = jsonify(body | {name: value for name, value in extra.items() if value is not None})
-    response.status_code = status
-    response.content_type = CONTENT_TYPE
+    headers = {}
     if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="torchqueue"'
+        headers["WWW-Authenticate"] = 'Bearer realm="torchqueue"'
+    return ProblemAnswer(status, body | {name: value for name, value in extra.items() if value is not None}, headers)
+
+
+def _respond(answer: ProblemAnswer) -> Response:
+    response = jsonify(answer.document)
+    response.status_code = answer.status
+    response.content_type = CONTENT_TYPE
+    response.headers.update(answer.headers)
     return response
 
 
 def slug_of(error: Exception) -> str:
     """Return the stable slug of an error of ours, for what is reported beside a success."""
-    return _kind_of(error).slug
+    kind = _find_kind(error)
+    assert kind is not None, "only errors of ours have a slug"
+    return kind.slug
 
 
-def _kind_of(error: Exception) -> Kind:
-    return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+def _find_kind(error: Exception) -> Kind | None:
+    # By what happened, not by its class: a server that breaks a connection off is a plain DatabaseError at times.
+    if isinstance(error, DBAPIError) and is_outage(error):
+        return UNAVAILABLE
+    return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), None)
 
 
 def register_error_handlers(app: Flask) -> None:
     """Answer every error of ours, and any other, with a problem document."""
-    for cls in KINDS:
-        app.register_error_handler(cls, _handle_known)
-    app.register_error_handler(Exception, _handle_unexpected)
+    app.register_error_handler(Exception, _handle)
 
 
 def handle_http_exception(error: HTTPException) -> Response:
@@ -187,15 +292,11 @@ def handle_http_exception(error: HTTPException) -> Response:
     return problem(status, HTTP_SLUGS.get(status, "http-error"), error.name, detail, field=field)
 
 
-def _handle_known(error: Exception) -> Response:
-    kind = _kind_of(error)
-    if kind.status == 503:
-        log.warning("unavailable", error=str(error))
-    extra = {"field": getattr(error, "field", None), "prediction": getattr(error, "prediction", None)}
-    return problem(kind.status, kind.slug, kind.title, kind.detail or str(error), **extra)
-
-
-def _handle_unexpected(error: Exception) -> Response:
+def _handle(error: Exception) -> Response:
+    answer = describe(error)
+    if answer is not None:
+        note(error, answer)
+        return _respond(answer)
     # The last resort of the HTTP map: the log gets the traceback, the client none of it.
     log.error("unexpected_error", exc_info=error)
     return problem(500, "internal", "Internal Server Error", "this is a fault of ours; it was logged")

@@ -22,19 +22,23 @@ from urllib.parse import parse_qsl
 import orjson
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
-from a2wsgi.wsgi import Body, build_environ
 from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
 from marshmallow import EXCLUDE, Schema, ValidationError
+from uuid_utils import uuid7
 
 from schemas.enums import Scope as KeyScope
 from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
+from schemas.problems import CONTENT_TYPE as PROBLEM_TYPE
+from store.keys import Principal
 from webapp.answering import answer, finished_body
+from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
-from webapp.headers import SECURITY_HEADERS
+from webapp.errors import describe, note
+from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
-from webapp.requests import Prepared, prepare, run, run_in_loop
+from webapp.requests import Prepared, admit_early, prepare, run, run_in_loop
 from webapp.services import Services
 
 PATH = re.compile(r"/v1/models/([\w.-]+)/predictions")
@@ -59,6 +63,10 @@ RESPONSE_HEADERS = [
     for name, value in {"Content-Type": "application/json", **SECURITY_HEADERS}.items()
 ]
 
+REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+
+CLOSING_HEADERS = [*RESPONSE_HEADERS, (CLOSING[0].lower().encode(), CLOSING[1].encode())]
+
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
@@ -67,6 +75,30 @@ class Arguments:
     model: str
     query: dict[str, Any]
     headers: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A request that was let in.
+
+    Attributes:
+        caller: Who sent it.
+        admitted: Whether there is room for it; False where only its body tells whether it needs any.
+    """
+
+    caller: Principal
+    admitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request on its way to an answer; `size` in bytes, `started` by `time.perf_counter`."""
+
+    environ: dict[str, Any]
+    arguments: Arguments
+    size: int
+    entered: Entered
+    started: float
 
 
 class FastLane:
@@ -96,25 +128,74 @@ class FastLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         size = self._size(scope) if scope["type"] == "http" else None
-        if scope["type"] != "http" or size is None:
-            await self._flask(scope, _as_coroutine(receive), send)
+        environ = None if scope["type"] != "http" or size is None else build_environ(scope)
+        arguments = None if environ is None else self._read_arguments(environ)
+        if size is None or environ is None or arguments is None:
+            await self._flask(scope, as_coroutine(receive), send)
             return
         started = time.perf_counter()
-        async with nullcontext() if size <= LIGHT_BYTES else self._reading:
-            body = await _read_body(receive)
-            environ = _build_environ(scope, body)
-            arguments = self._read_arguments(environ)
-            if arguments is None:
-                await self._flask(scope, _replay(body), send)
-                return
-            prepared = await self._prepare_in_place(environ, arguments, size)
+        entered = await self._enter(environ, arguments)
+        if isinstance(entered, Exception):
+            await self._turn_away(send, entered, environ, started)
+            return
+        try:
+            await self._serve(Exchange(environ, arguments, size, entered, started), receive, send)
+        finally:
+            self.services.meters.leave(entered.caller)
+
+    async def _enter(self, environ: dict[str, Any], arguments: Arguments) -> Entered | Exception:
+        """Let a request in before its body is read, here where that takes no time to speak of."""
+        try:
+            if self._is_known(environ, arguments):
+                return self._admit(environ, arguments)
+            entered: Entered = await self._in_thread(self._admit, environ, arguments)
+        # Every error is answered by the map, or by Flask's own handlers, the last of which takes any.
+        except Exception as error:  # noqa: BLE001
+            return error
+        return entered
+
+    def _admit(self, environ: dict[str, Any], arguments: Arguments) -> Entered:
+        services = self.services
+        key = read_key(environ.get("HTTP_AUTHORIZATION", ""))
+        services.watch.check()
+        caller = authenticate(services.keys, key, KeyScope.PREDICT)
+        services.meters.enter(caller)
+        try:
+            return Entered(caller, admit_early(services, caller, model=arguments.model, query=arguments.query))
+        except BaseException:
+            services.meters.leave(caller)
+            raise
+
+    async def _turn_away(self, send: Send, error: Exception, environ: dict[str, Any], started: float) -> None:
+        """Refuse a request whose body was not read. What is refused under load must not cost Flask's time."""
+        answer = describe(error)
+        if answer is None:
+            response = await self._in_thread(self._in_flask, environ, started, partial(self._refuse, error))
+            await _send_flasks(send, response)
+            return
+        note(error, answer)
+        named = {REQUEST_ID_HEADER: uuid7().hex}
+        headers = {"Content-Type": PROBLEM_TYPE, **answer.headers, **SECURITY_HEADERS, **named}
+        if self.services.draining.is_on():
+            headers |= [CLOSING]
+        await send_response(send, answer.status, encode_headers(headers.items()), orjson.dumps(answer.document))
+        REQUESTS.labels(ENDPOINT, answer.status).observe(time.perf_counter() - started)
+
+    async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        environ, started = exchange.environ, exchange.started
+        async with nullcontext() if exchange.size <= LIGHT_BYTES else self._reading:
+            environ["wsgi.input"] = io.BytesIO(await read_body(receive))
+            prepared = await self._prepare_in_place(exchange)
         respond = await self._answer(prepared)
         if not callable(respond):
-            await _send(send, 200, RESPONSE_HEADERS, orjson.dumps(respond))
+            # The request is found in the logs by the prediction's own id: nothing more need be made up.
+            named = (REQUEST_ID, str(respond["id"]).encode())
+            headers = CLOSING_HEADERS if self.services.draining.is_on() else RESPONSE_HEADERS
+            await send_response(send, 200, [*headers, named], orjson.dumps(respond))
             self._succeeded.observe(time.perf_counter() - started)
             return
         response = await self._in_thread(self._in_flask, environ, started, respond)
-        await _send(send, response.status_code, _encode(response), response.get_data())
+        await _send_flasks(send, response)
 
     def _size(self, scope: HTTPScope) -> int | None:
         """Bytes of the body of the hot operation; None for another one, and for a body that only Flask reads safely."""
@@ -124,12 +205,12 @@ class FastLane:
         size = int(length) if length.isdigit() else math.inf
         return int(size) if size <= self.services.settings.max_body_bytes else None
 
-    async def _prepare_in_place(self, environ: dict[str, Any], arguments: Arguments, size: int) -> Prepared | Exception:
+    async def _prepare_in_place(self, exchange: Exchange) -> Prepared | Exception:
         """Prepare here what is light, and in a thread what is not; an error is Flask's to tell."""
         try:
-            if size <= LIGHT_BYTES and self._is_light(environ, arguments):
-                return self._prepare(environ, arguments)
-            prepared: Prepared = await self._in_thread(self._prepare, environ, arguments)
+            if exchange.size <= LIGHT_BYTES and self._is_light(exchange.environ, exchange.arguments):
+                return self._prepare(exchange)
+            prepared: Prepared = await self._in_thread(self._prepare, exchange)
         # Every error is answered by Flask's own handlers, the last of which takes any.
         except Exception as error:  # noqa: BLE001
             return error
@@ -151,27 +232,29 @@ class FastLane:
             return partial(self._refuse, error)
         return partial(answer, self.services, ticket) if found is None else found
 
+    def _is_known(self, environ: dict[str, Any], arguments: Arguments) -> bool:
+        """Whether letting it in reads nothing from the database."""
+        key = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ").strip()
+        return self.services.models.knows(arguments.model, arguments.query["version"]) and self.services.keys.knows(key)
+
     def _is_light(self, environ: dict[str, Any], arguments: Arguments) -> bool:
         """Whether preparing takes no time to speak of: it reads neither a picture nor the database."""
-        key = environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ").strip()
-        return (
-            environ.get("CONTENT_TYPE", "").startswith("application/json")
-            and self.services.models.knows(arguments.model, arguments.query["version"])
-            and self.services.keys.knows(key)
-        )
+        is_json: bool = environ.get("CONTENT_TYPE", "").startswith("application/json")
+        # Naming a webhook takes a look at the database, now and then.
+        is_plain = is_json and arguments.query["webhook"] is None
+        return is_plain and self.services.models.knows(arguments.model, arguments.query["version"])
 
-    def _prepare(self, environ: dict[str, Any], arguments: Arguments) -> Prepared:
-        key = read_key(environ.get("HTTP_AUTHORIZATION", ""))
-        caller = authenticate(self.services.keys, key, KeyScope.PREDICT)
+    def _prepare(self, exchange: Exchange) -> Prepared:
         # Closed at the end, as Flask would: the parts of a form are files.
-        with closing(self._request(environ)) as request:
+        with closing(self._request(exchange.environ)) as request:
             return prepare(
                 self.services,
                 request,
-                caller,
-                model=arguments.model,
-                query=arguments.query,
-                headers=arguments.headers,
+                exchange.entered.caller,
+                model=exchange.arguments.model,
+                query=exchange.arguments.query,
+                headers=exchange.arguments.headers,
+                admitted=exchange.entered.admitted,
             )
 
     def _loop_waker(self) -> LoopWaker:
@@ -230,51 +313,9 @@ class FastLane:
         return response
 
 
-def _build_environ(scope: HTTPScope, body: bytes) -> dict[str, Any]:
-    return dict(build_environ(scope, cast("Body", io.BytesIO(body))))
-
-
-async def _read_body(receive: Receive) -> bytes:
-    """Read all that the client sends."""
-    parts: list[bytes] = []
-    while True:
-        message: dict[str, Any] = dict(await receive())
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _as_coroutine(receive: Receive) -> Receive:
-    """Give what granian hands over, which is awaitable but no coroutine, the form that `a2wsgi` calls from a thread."""
-
-    async def call() -> Any:
-        return await receive()
-
-    return call
-
-
-def _replay(body: bytes) -> Receive:
-    """Give a body that was read already to whoever reads it again."""
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
-
-
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _encode(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers of a response as ASGI takes them, but for its length."""
-    return [
-        (name.lower().encode("latin1"), value.encode("latin1"))
-        for name, value in response.headers
-        if name.lower() != "content-length"
-    ]
+async def _send_flasks(send: Send, response: Response) -> None:
+    headers = encode_headers(response.headers.items())
+    await send_response(send, response.status_code, headers, response.get_data())
 
 
 @lru_cache(maxsize=QUERIES)

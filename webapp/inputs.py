@@ -1,7 +1,6 @@
 """What a request asks about: read from any of the accepted bodies, checked as far as it can be without the network."""
 
 import base64
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,54 +9,57 @@ from typing import Any
 
 import orjson
 from flask import Request
-from PIL import Image, UnidentifiedImageError
 
+from schemas.pictures import PictureError, check_picture
 from schemas.records import InvalidRecordError, encode_record, read_fields
+from store.addresses import OutwardRules, read_url
+from store.errors import UrlRefusedError
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError, MalformedBodyError, UnsupportedMediaError
 
-PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
+INPUT_FIELD = "input"
+URL_FIELD = "image_url"
 
-#: Nothing can be recognised in less.
-MIN_SIDE_PX = 8
+#: Where URLs lead unless the operator says otherwise.
+PUBLIC = OutwardRules()
 
 JSON_TYPE = "application/json"
 MULTIPART_TYPE = "multipart/form-data"
 BINARY_TYPES = ("image/", "application/octet-stream")
 
-# What a whole file of each format ends with; JPEG may be followed by a maker's own data, hence the search.
-JPEG_END = b"\xff\xd9"
-PNG_END = b"IEND\xaeB`\x82"
-RIFF_HEADER_BYTES = 8
-
-
-# Pillow warns above one size and refuses above another. We read each header's size ourselves before any pixel.
-Image.MAX_IMAGE_PIXELS = None
-
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A checked input: JSON numbers or named values, or the bytes of a picture."""
+    """A checked input: JSON numbers or named values, the bytes of a picture, or the URL of one."""
 
     value: Any | None = None
     data: bytes | None = None
+    url: str | None = None
 
     @property
     def sha256(self) -> str:
-        """Hex hash of what was sent, equal for equal inputs."""
+        """Hex hash of what was sent, equal for equal inputs; what is behind a URL may change."""
         if self.data is not None:
             return sha256(self.data).hexdigest()
+        if self.url is not None:
+            return sha256(self.url.encode()).hexdigest()
         # In whatever order a client names the values of a record.
         return sha256(orjson.dumps(self.value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
     def size(self) -> int | None:
-        """Bytes of the file; None for JSON."""
+        """Bytes of the file; None for JSON, and for what is to be fetched."""
         return None if self.data is None else len(self.data)
 
 
-def read_input(request: Request, version: ServedVersion, max_pixels: int) -> Input:
+def read_input(request: Request, version: ServedVersion, max_pixels: int, rules: OutwardRules = PUBLIC) -> Input:
     """Read the body in the form that the model takes.
+
+    Args:
+        request: With the body.
+        version: Of the model.
+        max_pixels: Of a picture, width times height.
+        rules: Where the URL of a picture may lead.
 
     Raises:
         MalformedBodyError: It is empty, or not what its content type says.
@@ -66,7 +68,9 @@ def read_input(request: Request, version: ServedVersion, max_pixels: int) -> Inp
     """
     kind = version.input["type"]
     if request.mimetype == JSON_TYPE:
-        value = _json_input(request)
+        field, value = _json_input(request)
+        if field == URL_FIELD:
+            return _url(value, version, rules)
         if kind == "image":
             return _picture(_decode_base64(value), max_pixels)
         return _record(value, version) if kind == "record" else _vector(value, int(version.input["size"]))
@@ -98,7 +102,8 @@ def _not_empty(data: bytes) -> bytes:
     return data
 
 
-def _json_input(request: Request) -> Any:
+def _json_input(request: Request) -> tuple[str, Any]:
+    """The one field of the body, and what it holds."""
     try:
         # NaN and infinity are no JSON, and orjson refuses them.
         body = orjson.loads(request.get_data(cache=False))
@@ -106,12 +111,28 @@ def _json_input(request: Request) -> Any:
         raise MalformedBodyError(f"the body is not JSON: {error}") from error
     if not isinstance(body, Mapping):
         raise InvalidInputError("input", 'the body must be an object: {"input": …}')
-    unknown = sorted(set(body) - {"input"})
+    unknown = sorted(set(body) - {INPUT_FIELD, URL_FIELD})
     if unknown:
-        raise InvalidInputError(unknown[0], f"unknown field {unknown[0]!r}; the body takes `input` alone")
-    if "input" not in body:
-        raise InvalidInputError("input", "the field `input` is missing")
-    return body["input"]
+        raise InvalidInputError(
+            unknown[0], f"unknown field {unknown[0]!r}; the body takes `input` or `image_url` alone"
+        )
+    if len(body) > 1:
+        raise InvalidInputError(URL_FIELD, "stands beside `input`; send one of them")
+    if not body:
+        raise InvalidInputError(INPUT_FIELD, "the field `input` is missing")
+    return next(iter(body.items()))
+
+
+def _url(value: Any, version: ServedVersion, rules: OutwardRules) -> Input:
+    """Check what can be said of a URL without asking anybody; the fetcher finds out the rest."""
+    if version.input["type"] != "image":
+        raise InvalidInputError(URL_FIELD, f"model {version.model!r} takes no pictures; send `input`")
+    if not isinstance(value, str):
+        raise InvalidInputError(URL_FIELD, "must be a string")
+    try:
+        return Input(url=read_url(value, rules).url)
+    except UrlRefusedError as error:
+        raise InvalidInputError(URL_FIELD, str(error)) from error
 
 
 def _vector(value: Any, length: int) -> Input:
@@ -144,24 +165,7 @@ def _decode_base64(value: Any) -> bytes:
 def _picture(data: bytes, max_pixels: int) -> Input:
     """Check the header and the end of a picture; the worker decodes it."""
     try:
-        picture = Image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
-    except UnidentifiedImageError as error:
-        raise InvalidInputError("input", "is no JPEG, PNG or WebP picture") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InvalidInputError("input", f"has a damaged header: {error}") from error
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise InvalidInputError("input", f"has more than {max_pixels // 1_000_000} megapixels; scale it down")
-    if min(width, height) < MIN_SIDE_PX:
-        raise InvalidInputError("input", f"is {width}x{height} pixels; the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}")
-    if not _is_whole(data, picture.format):
-        raise InvalidInputError("input", "is cut off: the end of the picture is missing")
+        check_picture(data, max_pixels)
+    except PictureError as error:
+        raise InvalidInputError("input", str(error)) from error
     return Input(data=data)
-
-
-def _is_whole(data: bytes, kind: str | None) -> bool:
-    if kind == "JPEG":
-        return JPEG_END in data[-len(data) // 2 :]
-    if kind == "PNG":
-        return PNG_END in data
-    return len(data) >= int.from_bytes(data[4:RIFF_HEADER_BYTES], "little") + RIFF_HEADER_BYTES

@@ -35,6 +35,12 @@ class Memo(Generic[Key, Value]):
         with self._lock:
             return key in self._known
 
+    def forget(self, is_stale: Callable[[Key], bool]) -> None:
+        """Remember no longer the entries whose key says so."""
+        with self._lock:
+            for key in [key for key in self._known if is_stale(key)]:
+                self._known.pop(key, None)
+
     def get(self, key: Key) -> Value:
         """Return what is remembered, or what this or another thread reads now.
 

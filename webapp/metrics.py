@@ -5,13 +5,16 @@ import time
 from collections.abc import Iterator
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest, multiprocess
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine as Database
 
+from store.delivery_ledger import read_gauges as read_gauges_of_deliveries
 from store.drift import read_gauges
 from store.stats import queue_depths
+from webapp.pressure import ESTIMATED_WAIT
+from webapp.trust_metrics import DeadLetterCollector, PostgresCollector, WorkerCollector
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -23,6 +26,13 @@ REQUESTS = Histogram(
     "Time to answer, by endpoint and status.",
     ["endpoint", "status"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60),
+)
+
+
+REFUSED = Counter(
+    "torchqueue_refused_total",
+    "Requests that were refused for want of room or time, or beyond a key's limits, by the problem's type.",
+    ["reason"],
 )
 
 
@@ -69,6 +79,33 @@ class DriftCollector(Collector):
         yield alarm
 
 
+class WebhookCollector(Collector):
+    """What there is to deliver, and what became of it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield gauges of what waits and counters of what was sent."""
+        with self._database.connect() as connection:
+            found = read_gauges_of_deliveries(connection)
+        open_ = GaugeMetricFamily("torchqueue_webhook_deliveries_open", "Deliveries not done yet.", labels=["state"])
+        open_.add_metric(["pending"], found.pending)
+        open_.add_metric(["sending"], found.sending)
+        ended = CounterMetricFamily("torchqueue_webhook_deliveries", "Deliveries that ended.", labels=["outcome"])
+        ended.add_metric(["delivered"], found.delivered)
+        ended.add_metric(["dead"], found.dead)
+        yield open_
+        yield ended
+        yield CounterMetricFamily("torchqueue_webhook_attempts_failed", "Attempts that failed.", value=found.failed)
+        yield GaugeMetricFamily(
+            "torchqueue_webhook_oldest_seconds",
+            "Age of the oldest delivery that waits for an enabled endpoint.",
+            value=found.oldest_s,
+        )
+        yield GaugeMetricFamily("torchqueue_webhook_endpoints_paused", "Endpoints that are paused.", value=found.paused)
+
+
 def register_metrics(app: Flask) -> None:
     """Time every request."""
 
@@ -90,6 +127,12 @@ def render_metrics(database: Database) -> bytes:
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(REQUESTS)
+        registry.register(REFUSED)
+        registry.register(ESTIMATED_WAIT)
     registry.register(QueueCollector(database))
     registry.register(DriftCollector(database))
+    registry.register(WorkerCollector(database))
+    registry.register(DeadLetterCollector(database))
+    registry.register(PostgresCollector(database))
+    registry.register(WebhookCollector(database))
     return generate_latest(registry)

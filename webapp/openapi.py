@@ -16,10 +16,13 @@ from werkzeug.routing import Rule
 from schemas.predictions import EXAMPLE
 from schemas.problems import ProblemSchema
 from schemas.trainings import ID as TRAINING_ID
+from schemas.webhook_examples import DELIVERY_ID
+from schemas.webhook_examples import ID as WEBHOOK_ID
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.errors import handle_http_exception
 from webapp.problems import problem_responses
 from webapp.version import VERSION
+from webapp.webhook_documents import WEBHOOKS
 
 SPEC_PATH = "/openapi.json"
 
@@ -45,6 +48,7 @@ SPEC_OPTIONS: dict[str, Any] = {
     },
     "servers": [{"url": "/", "description": "This server."}],
     "security": [{KEY_SCHEME: []}],
+    "webhooks": WEBHOOKS,
 }
 
 #: Path parameters by name: each means the same in every path. A new one without a description fails at start.
@@ -52,9 +56,12 @@ PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of a model.", "example": "fashion"},
     "version": {"description": "Number of one of its versions.", "example": 1},
     "prediction_id": {"description": "Id of a prediction.", "example": EXAMPLE["id"]},
+    "webhook_id": {"description": "Id of a webhook endpoint.", "example": WEBHOOK_ID},
+    "delivery_id": {"description": "Id of a webhook delivery: its `webhook-id`.", "example": DELIVERY_ID},
     "backtest_id": {"description": "Id of a backtest.", "example": 7},
     "training_id": {"description": "Id of a training.", "example": TRAINING_ID},
     "catalog": {"description": "One of your catalogs, as predictions named it.", "example": "shop"},
+    "key_id": {"description": "Id of an API key: the part that may be shown.", "example": "7hQ2mZx0Ta"},
     "external_id": {"description": "Your id within the catalog.", "example": "42"},
 }
 
@@ -103,6 +110,28 @@ BACKTEST_HEADERS: dict[str, Any] = {
     "Location": {
         "description": "Where the backtest can be read.",
         "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/backtests/1"]},
+    },
+    "Retry-After": QUEUED_HEADERS["Retry-After"],
+}
+
+KEY_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the key can be read, without its secret.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/v1/keys/7hQ2mZx0Ta"]},
+    }
+}
+
+WEBHOOK_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the endpoint can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/webhooks/{WEBHOOK_ID}"]},
+    }
+}
+
+DELIVERY_HEADERS: dict[str, Any] = {
+    "Location": {
+        "description": "Where the delivery and its attempts can be read.",
+        "schema": {"type": "string", "format": "uri-reference", "examples": [f"/v1/webhook-deliveries/{DELIVERY_ID}"]},
     },
     "Retry-After": QUEUED_HEADERS["Retry-After"],
 }

@@ -35,6 +35,7 @@ def from_row(row: Prediction) -> dict[str, Any]:
         "device": row.device,
         "assignment_probability": row.assignment_probability,
         "shadow_of": row.shadow_of,
+        "redrive_of": row.redrive_of,
         "feedback": None if row.feedback is None else from_feedback(row.feedback),
     }
 
@@ -79,6 +80,7 @@ def from_event(submission: Submission, version: ServedVersion, event: Prediction
         "device": event.device,
         "assignment_probability": submission.assignment_probability,
         "shadow_of": None,
+        "redrive_of": None,
         "feedback": None,
     }
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound, RequestEntityTooLarge, UnprocessableEntity
 
@@ -31,8 +30,15 @@ DESCRIPTIONS = {
     413: "The body is too large.",
     415: "The body's content type is none that is read, or none that this model takes.",
     422: "The request is well formed, but cannot be answered; `field` names the part at fault.",
+    429: "More than there is room or time for now, or than this key may ask for: nothing was accepted; try again after "
+    "`Retry-After` seconds.",
     500: "A fault of ours. It was logged.",
     503: "Not now: nothing was accepted; try again after `Retry-After` seconds.",
+}
+
+RETRY_AFTER: dict[str, Any] = {
+    "description": "Seconds to wait.",
+    "schema": {"type": "integer", "minimum": 0, "examples": [RETRY_AFTER_S]},
 }
 
 HEADERS: dict[int, dict[str, Any]] = {
@@ -42,12 +48,19 @@ HEADERS: dict[int, dict[str, Any]] = {
             "schema": {"type": "string", "examples": ['Bearer realm="torchqueue"']},
         }
     },
-    503: {
-        "Retry-After": {
-            "description": "Seconds to wait.",
-            "schema": {"type": "integer", "minimum": 0, "examples": [RETRY_AFTER_S]},
-        }
+    429: {
+        "Retry-After": RETRY_AFTER,
+        "RateLimit-Policy": {
+            "description": "The rate that this key may send at, where that was exceeded: so many requests in a window "
+            "of so many seconds.",
+            "schema": {"type": "string", "examples": ['"key";q=600;w=60']},
+        },
+        "RateLimit": {
+            "description": "What is left of it, and in how many seconds there is more.",
+            "schema": {"type": "string", "examples": ['"key";r=0;t=1']},
+        },
     },
+    503: {"Retry-After": RETRY_AFTER},
 }
 
 # What `webapp.errors` answers to an exception that nobody foresaw.
@@ -112,7 +125,8 @@ SCOPE_TOO_SMALL = Problem(
 LOOPBACK_ONLY = Problem(
     name="LoopbackOnly",
     error=errors.ForbiddenAddressError,
-    detail="metrics answer on loopback only; TORCHQUEUE_METRICS_PUBLIC=1 opens them",
+    detail="metrics answer on loopback only; send a key with the scope 'metrics', or TORCHQUEUE_METRICS_PUBLIC=1 opens "
+    "them",
 )
 UNKNOWN_PATH = Problem(name="UnknownPath", error=NotFound, detail=errors.HTTP_DETAILS[404])
 UNKNOWN_MODEL = Problem(
@@ -239,6 +253,11 @@ PREDICTION_STATE = Problem(
     error=store.PredictionStateError,
     detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is succeeded already",
 )
+NOT_DEAD = Problem(
+    name="NotDead",
+    error=store.PredictionStateError,
+    detail="prediction 0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c is succeeded: it is no dead letter",
+)
 IDEMPOTENCY_KEY_REUSED = Problem(
     name="IdempotencyKeyReused",
     error=store.IdempotencyConflictError,
@@ -271,6 +290,12 @@ INVALID_PAGE = Problem(
     name="InvalidPage",
     error=UnprocessableEntity,
     detail="limit: Must be greater than or equal to 1 and less than or equal to 500.",
+    field="limit",
+)
+INVALID_REDRIVE = Problem(
+    name="InvalidRedrive",
+    error=UnprocessableEntity,
+    detail="limit: Must be greater than or equal to 1 and less than or equal to 1000.",
     field="limit",
 )
 INVALID_INPUT = Problem(
@@ -350,14 +375,119 @@ INVALID_SPLIT = Problem(
 INVALID_SINCE = Problem(
     name="InvalidSince", error=UnprocessableEntity, detail="since: Not a valid aware datetime.", field="since"
 )
+UNKNOWN_KEY = Problem(
+    name="UnknownKey",
+    error=store.UnknownKeyError,
+    detail="there is no API key with the id '7hQ2mZx0Tb'; `torchqueue keys list` shows them",
+)
+KEY_STATE = Problem(
+    name="KeyState",
+    error=store.KeyStateError,
+    detail="the API key '7hQ2mZx0Ta' is revoked; make another one",
+)
+INVALID_KEY_FIELDS = Problem(
+    name="InvalidKeyFields",
+    error=UnprocessableEntity,
+    detail="max_queued: Must be greater than or equal to 1 and less than or equal to 2147483647.",
+    field="max_queued",
+)
+UNKNOWN_WEBHOOK = Problem(
+    name="UnknownWebhook",
+    error=store.UnknownWebhookError,
+    detail="there is no webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9; GET /v1/webhooks lists them",
+)
+UNKNOWN_DELIVERY = Problem(
+    name="UnknownDelivery",
+    error=store.UnknownDeliveryError,
+    detail="there is no webhook delivery 0199b1d1-03be-7d12-b7a4-6f0c2f9e8a55; GET /v1/webhooks/{id}/deliveries lists "
+    "them",
+)
+WEBHOOK_STATE = Problem(
+    name="WebhookState",
+    error=store.WebhookStateError,
+    detail="webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9 is paused: the shop moves; resume it first",
+)
+WEBHOOK_LIMIT = Problem(
+    name="WebhookLimit",
+    error=store.WebhookLimitError,
+    detail="a key may have 20 webhook endpoints; delete one that nobody needs",
+)
+INVALID_WEBHOOK = Problem(
+    name="InvalidWebhook",
+    error=UnprocessableEntity,
+    detail="events.0: Must be one of: prediction.succeeded, prediction.failed, prediction.canceled, "
+    "prediction.expired, training.succeeded, training.failed, training.canceled, version.promoted.",
+    field="events.0",
+)
+INVALID_WEBHOOK_URL = Problem(
+    name="InvalidWebhookUrl",
+    error=store.WebhookUrlError,
+    detail="must begin with http:// or https://",
+    field="url",
+)
+WEBHOOKS_NOT_CONFIGURED = Problem(name="WebhooksNotConfigured", error=store.WebhookKeyError, detail="")
+UNKNOWN_NAMED_WEBHOOK = Problem(
+    name="UnknownNamedWebhook",
+    error=errors.InvalidInputError,
+    detail="your key has no webhook endpoint 0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9; POST /v1/webhooks makes one",
+    field="webhook",
+)
 INTERNAL = Problem(name="Internal", error=Exception, detail="this is a fault of ours; it was logged")
-DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=OperationalError, detail="")
+DATABASE_UNAVAILABLE = Problem(name="DatabaseUnavailable", error=errors.DatabaseUnavailableError, detail="")
 DATABASE_BUSY = Problem(name="DatabaseBusy", error=PoolTimeoutError, detail="")
 OBJECTS_UNAVAILABLE = Problem(name="ObjectsUnavailable", error=store.ObjectsUnavailableError, detail="")
+RATE_LIMITED = Problem(
+    name="RateLimited",
+    error=errors.RateLimitedError,
+    detail="this key may send 600 requests a minute; wait until one more is allowed",
+)
+TOO_MANY_REQUESTS = Problem(
+    name="TooManyRequests",
+    error=errors.TooManyRequestsError,
+    detail="this key may have 8 requests answered at once; wait for one to end",
+)
+KEY_QUEUE_FULL = Problem(
+    name="KeyQueueFull",
+    error=errors.KeyQueueFullError,
+    detail="1000 predictions of this key wait, which is as many as may; come back when some are finished",
+)
+OVERLOADED = Problem(
+    name="Overloaded",
+    error=errors.OverloadedError,
+    detail="a prediction of 'fashion' would wait 41 s for its turn, and its model lets one wait 30 s; come back later, "
+    "or send it with priority=bulk",
+)
+DEADLINE_UNREACHABLE = Problem(
+    name="DeadlineUnreachable",
+    error=errors.DeadlineUnreachableError,
+    detail="a prediction of 'fashion' would be finished in 4.2 s, after its deadline_ms of 1500; come back later, or "
+    "give it more time",
+)
+QUEUE_FULL = Problem(
+    name="QueueFull",
+    error=errors.QueueFullError,
+    detail="200000 predictions of this priority wait, which is as many as there is room for; come back later",
+)
+NO_WORKER = Problem(
+    name="NoWorker",
+    error=errors.NoWorkerError,
+    detail="no worker lives that could answer with version 1 of 'fashion'; start one, GET /v1/workers lists them",
+)
 NOT_READY = Problem(name="NotReady", error=errors.NotReadyError, detail="the database does not answer")
 
 # Checking a key takes the database where the key is not remembered.
-OF_GUARDED = (MISSING_KEY, INVALID_KEY, SCOPE_TOO_SMALL, DATABASE_UNAVAILABLE, DATABASE_BUSY)
+OF_GUARDED = (
+    MISSING_KEY,
+    INVALID_KEY,
+    SCOPE_TOO_SMALL,
+    RATE_LIMITED,
+    TOO_MANY_REQUESTS,
+    DATABASE_UNAVAILABLE,
+    DATABASE_BUSY,
+)
+
+#: What keeps a prediction from being accepted although there is nothing wrong with it.
+OF_ADMISSION = (KEY_QUEUE_FULL, OVERLOADED, DEADLINE_UNREACHABLE, QUEUE_FULL, NO_WORKER)
 
 View = TypeVar("View", bound=Callable[..., Any])
 

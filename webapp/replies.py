@@ -15,7 +15,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.messages import PredictionFinished
-from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL
+from schemas.names import FINISHED_CHANNEL, FORGOTTEN_CHANNEL, IDLE_CHANNEL, KEYS_CHANNEL
 from store import ledger
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 HEALTHY_POLL_S = 1.0
 UNHEALTHY_POLL_S = 0.1
 
-Finish = Callable[[PredictionFinished], None]
+Finish = Callable[[PredictionFinished | None], None]
 
 
 class ReplyListener:
@@ -37,6 +37,7 @@ class ReplyListener:
         on_finished: Told the predictions that this process accepted and that are terminal now.
         on_idle: Told the queues whose worker found nothing left.
         on_forgotten: Told the pairs of tenant and model version whose answers may not be remembered any more.
+        on_keys: Told the public ids of API keys that were changed, rotated or revoked.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ReplyListener:
         on_finished: Callable[[Sequence[PredictionFinished]], None],
         on_idle: Callable[[Sequence[str]], None],
         on_forgotten: Callable[[Sequence[tuple[int, int]]], None],
+        on_keys: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         # Kept, because a client that is collected closes the connections of its pool, ours too.
         self._client = client
@@ -57,6 +59,7 @@ class ReplyListener:
         self._on_finished = on_finished
         self._on_idle = on_idle
         self._on_forgotten = on_forgotten
+        self._on_keys = on_keys
         self._waiting: dict[str, list[Finish]] = {}
         self._lock = threading.Lock()
         self._healthy = False
@@ -77,7 +80,10 @@ class ReplyListener:
         self._pubsub.close()
 
     def expect(self, prediction_id: UUID, finish: Finish) -> None:
-        """Call `finish` once when the prediction is terminal. Register before it can be."""
+        """Call `finish` when the prediction is terminal, or with None when this process ends before.
+
+        Register before it can be terminal.
+        """
         with self._lock:
             self._waiting.setdefault(str(prediction_id), []).append(finish)
 
@@ -87,6 +93,13 @@ class ReplyListener:
             remaining = [other for other in self._waiting.pop(str(prediction_id), []) if other != finish]
             if remaining:
                 self._waiting[str(prediction_id)] = remaining
+
+    def cut_waits(self) -> None:
+        """Let all who wait answer with what is known now: this process ends."""
+        with self._lock:
+            waiting = [finish for finishes in list(self._waiting.values()) for finish in finishes]
+        for finish in waiting:
+            finish(None)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
@@ -107,7 +120,7 @@ class ReplyListener:
 
     def _hear(self) -> None:
         if not self._healthy:
-            self._pubsub.subscribe(self._channel, FINISHED_CHANNEL, IDLE_CHANNEL, FORGOTTEN_CHANNEL)
+            self._pubsub.subscribe(self._channel, FINISHED_CHANNEL, IDLE_CHANNEL, FORGOTTEN_CHANNEL, KEYS_CHANNEL)
             self._healthy = True
         message = self._pubsub.get_message(timeout=UNHEALTHY_POLL_S)
         if message is None:
@@ -119,6 +132,8 @@ class ReplyListener:
             self._on_idle(json.loads(data))
         elif channel == FORGOTTEN_CHANNEL:
             self._on_forgotten([(tenant, version) for tenant, version in json.loads(data)])
+        elif channel == KEYS_CHANNEL:
+            self._on_keys(json.loads(data))
         else:
             self._look_at(json.loads(data))
 

@@ -12,10 +12,12 @@ from uuid_utils.compat import uuid7
 
 from schemas.enums import IndexAction
 from schemas.models import RECORD_EXAMPLE
+from store.addresses import URL_LENGTH
 from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError
+from webapp.forecast import RANKS, Place
 from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.loop_signal import LoopSignal, LoopWaker
@@ -29,11 +31,22 @@ ACCEPT_TIMEOUT_S = 5.0
 
 PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The bytes of the file."}}
 
+URL_EXAMPLE = "https://shop.example/photos/42.jpg"
+
+IMAGE_URL: dict[str, Any] = {
+    "type": "string",
+    "format": "uri",
+    "maxLength": URL_LENGTH,
+    "description": "Where the picture is: `http` or `https`, on port 80 or 443 of the public internet. It is fetched "
+    "after the prediction was accepted, following three redirects at most; where that fails, the prediction fails with "
+    "the code `fetch_failed`.",
+}
+
 #: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
 CREATE_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64, or numbers, or named values; whichever the model "
-    "takes, see its `input`.",
+    "description": "A picture as a form part, as bytes, as base64 or by its URL, or numbers, or named values; "
+    "whichever the model takes, see its `input`.",
     "content": {
         # The first is what a generator that knows but one takes: photos are what most clients send.
         "multipart/form-data": {
@@ -48,19 +61,22 @@ CREATE_BODY: dict[str, Any] = {
             "schema": {
                 "title": "PredictionInput",
                 "type": "object",
-                "required": ["input"],
                 "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
                 "properties": {
+                    "image_url": IMAGE_URL,
                     # Without a type: what it is depends on the model, and generators wrap each of several in a class.
                     "input": {
                         "description": "What the model takes: a list of numbers, an object of named values, or a "
                         "picture as base64."
-                    }
+                    },
                 },
             },
             "examples": {
                 "numbers": {"summary": "For a model that takes a vector.", "value": {"input": [0, 1]}},
                 "record": {"summary": "For a model that takes named values.", "value": {"input": RECORD_EXAMPLE}},
+                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
             },
         },
         "image/jpeg": PICTURE,
@@ -94,8 +110,18 @@ def prepare(
     model: str,
     query: dict[str, Any],
     headers: dict[str, Any],
+    admitted: bool = False,
 ) -> Prepared:
     """Check a prediction and store its input. Needs no context of Flask.
+
+    Args:
+        services: Collaborators.
+        request: Its body is the input.
+        caller: Who asks.
+        model: Whom.
+        query: As `PredictionQueryArgsSchema` loads it.
+        headers: As `PredictionHeadersSchema` loads them.
+        admitted: Whether `admit_early` has let it in already.
 
     Raises:
         WebError, StoreError: As `webapp.errors` maps them.
@@ -104,20 +130,46 @@ def prepare(
     if (query["catalog"] is None) != (query["external_id"] is None):
         missing = "catalog" if query["catalog"] is None else "external_id"
         raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
+    services.webhooks.check(caller, query["webhook"])
     route = services.models.route(model, query["version"])
     version, split, probability = route.version, route.split, None
     if split is not None and split.arms:
         arm = choose(split, request_point(split, caller, query, headers))
         version, probability = arm.version, arm.probability
-    given = read_input(request, version, services.settings.max_pixels)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
+    # What is behind a URL may change, so nothing is remembered of it, and it is asked once, not for shadows too.
+    forgetful = version.settings.cache is None or query["no_cache"] or given.url is not None
+    remembered = None if forgetful else given.sha256
+    inline = given.url is None and services.inline is not None and services.inline.serves(version)
+    known = remembered is not None and services.cache.may_answer(version, caller.api_key_id, remembered)
+    if not (admitted or inline or known):
+        _admit(services, caller, version, query)
     submission = _submission(services, caller, version, given, query, headers["idempotency_key"], probability)
     ticket = Ticket(submission, version, wait_s=wait_s)
-    ticket.inline = services.inline is not None and services.inline.serves(version)
+    ticket.inline = inline
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
-    forgetful = version.settings.cache is None or query["no_cache"]
-    return Prepared(ticket, None if forgetful else given.sha256, () if split is None else split.shadows)
+    return Prepared(ticket, remembered, () if split is None or given.url is not None else split.shadows)
+
+
+def admit_early(services: Services, caller: Principal, *, model: str, query: dict[str, Any]) -> bool:
+    """Let a prediction in before its body is read, so that refusing costs neither reading nor storing.
+
+    Returns:
+        False where only the body tells whether it needs room: it may be answered from memory, or in this process.
+
+    Raises:
+        RefusedError: There is no room for it, or its turn would not come in time.
+        StoreError: There is no such model or version.
+    """
+    version = services.models.route(model, query["version"]).version
+    if services.inline is not None and services.inline.serves(version):
+        return False
+    if version.settings.cache is not None and not query["no_cache"]:
+        return False
+    _admit(services, caller, version, query)
+    return True
 
 
 def run(services: Services, prepared: Prepared) -> None:
@@ -192,7 +244,8 @@ def put_item(
     """
     wait_s = wait_seconds(headers["prefer"])
     version = resolve_index(services, model)
-    given = read_input(request, version, services.settings.max_pixels)
+    _admit(services, caller, version, query)
+    given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
     asked = {**query, "catalog": catalog, "external_id": external_id, "index_action": IndexAction.PUT}
     submission = _submission(services, caller, version, given, asked, headers["idempotency_key"])
     ticket = Ticket(replace(submission, index_action=IndexAction.PUT), version, wait_s=wait_s)
@@ -208,6 +261,10 @@ def _submit(services: Services, ticket: Ticket) -> None:
         ticket.wait(ticket.wait_s or ACCEPT_TIMEOUT_S)
     finally:
         services.listener.forget(ticket.submission.id, ticket.finish)
+
+
+def _admit(services: Services, caller: Principal, version: ServedVersion, query: dict[str, Any]) -> None:
+    services.admission.check(caller, version, priority=query["priority"], deadline_ms=query["deadline_ms"])
 
 
 def _submission(
@@ -227,6 +284,9 @@ def _submission(
         model_version_id=version.model_version_id,
         reply_channel=services.channel,
         priority=query["priority"],
+        lag_s=services.pressure.lag_s(
+            Place(caller.api_key_id, RANKS[query["priority"]], f"{version.model}/{version.number}")
+        ),
         input=given.value,
         input_sha256=stored,
         input_bytes=given.size,
@@ -236,9 +296,17 @@ def _submission(
         idempotency_key=idempotency_key,
         request_sha256=None if idempotency_key is None else _fingerprint(version.model, query, given),
         assignment_probability=assignment_probability,
+        # A photo that is put into an index names none.
+        webhook_id=query.get("webhook"),
+        image_url=given.url,
     )
 
 
 def _fingerprint(model: str, query: dict[str, Any], given: Input) -> str:
-    """Hash what makes two requests the same one: all but the time that the client waits."""
-    return sha256(json.dumps([model, query, given.sha256], sort_keys=True).encode()).hexdigest()
+    """Hash what makes two requests the same one: all but the time that the client waits.
+
+    An argument that was not given, and that requests did not have at first, must not change the hash of a repeat that
+    comes after an update.
+    """
+    asked = {name: value for name, value in query.items() if name != "webhook" or value is not None}
+    return sha256(json.dumps([model, asked, given.sha256], sort_keys=True, default=str).encode()).hexdigest()

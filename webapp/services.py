@@ -5,30 +5,42 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
+from uuid import UUID
 
 from flask import current_app
 from sqlalchemy import Engine as Database
+from sqlalchemy.orm import Session
 
-from schemas.messages import TrainModel
-from schemas.names import reply_channel
+from schemas.messages import RunPredictions, TrainModel
+from schemas.names import QueueName, reply_channel
 from store.database import create_database, open_session
-from store.keys import Principal, verify_key
+from store.errors import UnknownWebhookError
+from store.keys import Principal, public_id_of, verify_key
 from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.settings import Settings
+from store.tenancy import create_tenant_database, open_tenant_session
 from store.traffic import Split, read_split
+from store.webhooks import get_endpoint
 from tasks.doorbell import Doorbell
+from webapp.admission import Admission
 from webapp.cache import ResultCache
 from webapp.dispatch import Dispatcher
+from webapp.draining import Draining
+from webapp.errors import InvalidInputError
 from webapp.inline import InlinePlace, load_runner
 from webapp.learned import create_balancer
+from webapp.limits import KeyMeters
 from webapp.memo import Memo
+from webapp.pressure import Pressure
 from webapp.replies import ReplyListener
 from webapp.shadows import Shadows
+from webapp.watch import DatabaseWatch
 from webapp.workers import WorkerDirectory
 
 #: A revoked key works for at most so long.
@@ -37,12 +49,15 @@ KEY_CACHE_S = 5.0
 #: A promotion is seen by every process within so long.
 MODEL_CACHE_S = 1.0
 
+#: A webhook endpoint that was deleted may still be named for so long; it is told of nothing.
+WEBHOOK_CACHE_S = 5.0
+
 #: A version that cannot be loaded in this process is left to the workers after so long.
 INLINE_PATIENCE_S = 10.0
 
 # Views read with these; the submitter and the background threads have connections of their own.
 READ_CONNECTIONS = 8
-BACKGROUND_CONNECTIONS = 4
+BACKGROUND_CONNECTIONS = 6
 
 EXTENSION = "torchqueue"
 
@@ -59,6 +74,8 @@ class Services:
         self.settings = settings
         self.channel = reply_channel(process)
         self.database = create_database(settings.database_url, application="web", pool_size=READ_CONNECTIONS)
+        # Those of tenants run on connections of a role that sees one tenant's rows, whatever a statement forgets.
+        self.tenants = create_tenant_database(settings.database_url, pool_size=READ_CONNECTIONS)
         self.background = create_database(
             settings.database_url, application="web-background", pool_size=BACKGROUND_CONNECTIONS
         ).execution_options(isolation_level="AUTOCOMMIT")
@@ -68,11 +85,19 @@ class Services:
         balancer = create_balancer(settings.balancer, random.Random())  # noqa: S311 - nothing secret
         self.directory = WorkerDirectory(self.background, balancer)
         self.inline = InlinePlace(load_runner(settings)) if settings.inline else None
-        self.dispatcher = Dispatcher(self.background, Doorbell(settings.redis_url), balancer, self.inline)
+        self.watch = DatabaseWatch(self.background)
+        self.pressure = Pressure(self.background, lambda: self.directory.views, processes=settings.web_processes)
+        self.admission = Admission(settings, self.pressure, self.directory)
+        self.meters = KeyMeters(settings.web_processes)
+        self.dispatcher = Dispatcher(
+            self.background, Doorbell(settings.redis_url), balancer, self.inline, self.pressure
+        )
         self.cache = ResultCache()
         # The dispatcher's own is for one thread alone.
-        self._training_bell = Doorbell(settings.redis_url)
-        self._training_lock = threading.Lock()
+        self._bell = Doorbell(settings.redis_url)
+        self._bell_lock = threading.Lock()
+        self.draining = Draining.from_env()
+        self.keys = KeyCache(self.database)
         self.listener = ReplyListener(
             connect_redis(settings.redis_url, timeout_s=None),
             self.background,
@@ -80,22 +105,41 @@ class Services:
             on_finished=self.dispatcher.hear_finished,
             on_idle=self.dispatcher.hear_idle,
             on_forgotten=self.cache.forget,
+            on_keys=self.keys.forget,
         )
-        self.keys = KeyCache(self.database)
+        self.webhooks = WebhookCache(self.database)
         self.shadows = Shadows(self.dispatcher)
         self.models = ModelCache(self.database, None if self.inline is None else self.inline.is_ready)
 
+    @contextmanager
+    def reading(self, api_key_id: int | None) -> Iterator[Session]:
+        """Yield a session to read with on behalf of a tenant; None stands for an admin, who sees all.
+
+        The database itself hides what is another tenant's, as the second wall behind the statements' own conditions.
+        """
+        opened = open_session(self.database) if api_key_id is None else open_tenant_session(self.tenants, api_key_id)
+        with opened as session:
+            yield session
+
     def ring_training(self, message: TrainModel) -> None:
         """Tell a training worker that a training waits; one that does not hear it is told again by beat."""
-        with self._training_lock:
-            self._training_bell.request_training(message)
+        with self._bell_lock:
+            self._bell.request_training(message)
+
+    def ring_predictions(self, message: RunPredictions) -> None:
+        """Tell any worker that rows wait that no ticket stands for; who does not hear it is told again by beat."""
+        with self._bell_lock:
+            self._bell.ring(QueueName.INFERENCE, message)
 
     def start(self) -> Self:
         """Start the threads of this process."""
+        self.watch.start()
         self.directory.start()
+        self.pressure.start()
         self.listener.start()
         self.dispatcher.start()
         self.shadows.start()
+        self.draining.start(self.listener.cut_waits)
         return self
 
 
@@ -118,9 +162,46 @@ class KeyCache:
         """Whether `verify` would return at once."""
         return self._memo.knows(key)
 
+    def forget(self, public_ids: Sequence[str]) -> None:
+        """Ask the database again about these keys: they were changed, rotated or revoked."""
+        stale = set(public_ids)
+        self._memo.forget(lambda key: public_id_of(key) in stale)
+
     def _read(self, key: str) -> Principal:
         with open_session(self._database) as session:
             return verify_key(session, key)
+
+
+class WebhookCache:
+    """Which webhook endpoints keys have, remembered for seconds; only requests that name one ask.
+
+    Args:
+        database: Where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._memo = Memo(self._read, WEBHOOK_CACHE_S)
+
+    def check(self, caller: Principal, webhook_id: UUID | None) -> None:
+        """Check that the caller has this endpoint, if one is named.
+
+        Raises:
+            InvalidInputError: There is none, or it is another key's.
+        """
+        if webhook_id is not None:
+            self._memo.get((caller.api_key_id, webhook_id))
+
+    def _read(self, asked: tuple[int, UUID]) -> bool:
+        api_key_id, webhook_id = asked
+        with open_session(self._database) as session:
+            try:
+                get_endpoint(session, webhook_id, api_key_id=api_key_id)
+            except UnknownWebhookError as error:
+                raise InvalidInputError(
+                    "webhook", f"your key has no webhook endpoint {webhook_id}; POST /v1/webhooks makes one"
+                ) from error
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ SETTINGS = Settings(
 )
 
 # How a reader wants to find the parts of the document.
-PARTS = ("openapi", "info", "servers", "security", "tags", "paths", "components")
+PARTS = ("openapi", "info", "servers", "security", "tags", "paths", "webhooks", "components")
 
 
 def read_document() -> dict[str, Any]:

@@ -117,8 +117,12 @@ class Ticket:
         self.error = error
         self._settled.set()
 
-    def finish(self, event: PredictionFinished) -> None:
-        """The prediction is terminal."""
+    def finish(self, event: PredictionFinished | None) -> None:
+        """The prediction is terminal. None: it is not, but nobody can wait any longer."""
+        if event is None and self.accepted_at is None:
+            # The acceptance is a moment away, and all that is waited for from now on.
+            self.wait_s = 0.0
+            return
         self.finished = event
         self._settled.set()
 
@@ -160,8 +164,10 @@ class Waiter:
         self._until = time.monotonic() + timeout_s
         self._settled = Signal()
 
-    def wake(self, _event: PredictionFinished) -> None:
-        """The prediction is terminal."""
+    def wake(self, event: PredictionFinished | None) -> None:
+        """The prediction is terminal. None: it is not, but nobody can wait any longer."""
+        if event is None:
+            self._until = time.monotonic()
         self._settled.set()
 
     def is_over(self) -> bool:

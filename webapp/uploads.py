@@ -15,11 +15,13 @@ from flask import Request
 from sqlalchemy.orm import Session
 
 from schemas.decisions import LONGEST_REASON
-from schemas.enums import DecisionAction
+from schemas.enums import AuditAction, DecisionAction
 from store.database import open_session
 from store.decisions import record_decision
 from store.models import check_kind, get_model, register_version
+from store.settings import without_secrets
 from store.tables.model_version import ModelVersion
+from webapp.audit import audit
 from webapp.errors import InvalidInputError, MalformedBodyError, NotReadyError, UnsupportedMediaError
 from webapp.inputs import MULTIPART_TYPE
 from webapp.services import Services
@@ -138,6 +140,7 @@ def register_upload(services: Services, name: str, upload: Upload, actor: str) -
             parent_id=parent_id,
         )
         _record(session, version, upload, actor)
+        audit(session, AuditAction.UPLOAD_VERSION, f"models/{name}/versions/{version.number}")
         return version.number
 
 
@@ -167,7 +170,8 @@ def _run_checker(given: bytes) -> "subprocess.CompletedProcess[bytes]":
             capture_output=True,
             timeout=CHECK_TIMEOUT_S,
             # A device belongs to its worker; and without one, a file that harms a driver harms nobody.
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            # What reads a stranger's file knows no password.
+            env={**without_secrets(os.environ), "CUDA_VISIBLE_DEVICES": ""},
             check=False,
         )
     except subprocess.TimeoutExpired as error:

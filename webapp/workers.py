@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import Engine as Database
@@ -11,13 +12,16 @@ from schemas.enums import WorkerRole
 from store.database import open_session
 from store.rates import load_rates
 from store.tables.worker import Worker
-from store.workers import live_workers
+from store.workers import serving_workers
 from webapp.balancer import Balancer, WorkerView
 
 log = structlog.get_logger()
 
 #: A dead worker is rung for at most so long.
 REFRESH_S = 1.0
+
+#: Where no worker lives, one that was killed is back by then: so long requests wait for it, then they are refused.
+ABSENCE_S = 30.0
 
 
 class WorkerDirectory:
@@ -31,6 +35,10 @@ class WorkerDirectory:
     def __init__(self, database: Database, balancer: Balancer) -> None:
         self._database = database
         self._balancer = balancer
+        #: Those that live, replaced as a whole at each look.
+        self.views: Sequence[WorkerView] = ()
+        self._seen_at = time.monotonic()
+        self._unloadable: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
 
@@ -44,6 +52,12 @@ class WorkerDirectory:
         self._stop.set()
         self._thread.join()
 
+    def can_serve(self, version: str) -> bool:
+        """Whether any worker that lives, or that died just now, could ever answer with a version, as `model/number`."""
+        if self.views:
+            return version not in self._unloadable
+        return time.monotonic() - self._seen_at < ABSENCE_S
+
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_S):
             self._refresh()
@@ -51,12 +65,24 @@ class WorkerDirectory:
     def _refresh(self) -> None:
         try:
             with open_session(self._database) as session:
-                views = [_view(worker) for worker in live_workers(session) if worker.role == WorkerRole.INFERENCE]
+                workers = serving_workers(session, WorkerRole.INFERENCE)
         except SQLAlchemyError as error:
             # The last list stays; ringing a dead worker costs a message and nothing else.
             log.warning("workers_unread", error=str(error))
             return
-        self._balancer.update(views, time.monotonic())
+        views = [_view(worker) for worker in workers]
+        now = time.monotonic()
+        if views:
+            self._seen_at = now
+        self._unloadable = _failed_everywhere(workers)
+        self.views = views
+        self._balancer.update(views, now)
+
+
+def _failed_everywhere(workers: Sequence[Worker]) -> frozenset[str]:
+    """Name the versions that every worker tried to load in vain; one that is still loading may be in time."""
+    failed = [{version for version, why in worker.load_failures.items() if why is not None} for worker in workers]
+    return frozenset(set.intersection(*failed)) if failed else frozenset()
 
 
 def _view(worker: Worker) -> WorkerView:

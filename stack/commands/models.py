@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from schemas.enums import Durability, Placement
-from schemas.model_settings import LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
+from schemas.model_settings import DEFAULT_MAX_WAIT_MS, LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
+from schemas.predictions import DEADLINE_LIMIT_MS
 from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
 from stack.commands.promotions import decisions_, promote_, rollback_, versions_
@@ -69,13 +70,31 @@ def list_(var_dir: Path, as_json: bool) -> None:
 @click.option("--durability", type=click.Choice([str(each) for each in Durability]), default=Durability.COMMITTED.value)
 @click.option("--cache-ttl", type=click.FloatRange(0, LONGEST_TTL_S, min_open=True), help="Seconds; without, no cache.")
 @click.option("--cache-mib", type=click.IntRange(1), default=64, show_default=True, help="Of each web process.")
+@click.option(
+    "--max-wait-ms",
+    type=click.IntRange(1, DEADLINE_LIMIT_MS),
+    default=DEFAULT_MAX_WAIT_MS,
+    show_default=True,
+    help="Longer waits are refused.",
+)
 @one_line_errors
 def configure_(
-    var_dir: Path, model: str, placement: str, durability: str, cache_ttl: float | None, cache_mib: int
+    var_dir: Path,
+    model: str,
+    placement: str,
+    durability: str,
+    cache_ttl: float | None,
+    cache_mib: int,
+    max_wait_ms: int,
 ) -> None:
     """Say where a model computes and what is remembered; what is left out gets its default."""
     cache = None if cache_ttl is None else CacheSettings(ttl_s=cache_ttl, max_bytes=cache_mib * MEBIBYTE)
-    serving: dict[str, Any] = {"placement": Placement(placement), "durability": Durability(durability), "cache": cache}
+    serving: dict[str, Any] = {
+        "placement": Placement(placement),
+        "durability": Durability(durability),
+        "cache": cache,
+        "max_wait_ms": max_wait_ms,
+    }
     with open_session(open_database(var_dir)) as session:
         # What it learns by is none of this command's options, and stays.
         learning = ModelSettings.load(get_model(session, model).settings)

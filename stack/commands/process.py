@@ -12,13 +12,16 @@ from schemas.enums import WorkerRole
 from stack.bootstrap import prepare_database
 from stack.commands.options import open_database, read_settings, var_option
 from stack.console import one_line_errors, say
-from stack.plan import web_command
+from stack.plan import WEB_PROCESSES_VARIABLE, web_command
 from store.database import open_session
 from store.objects import ObjectStore
 from store.tables.worker import Worker
-from store.workers import is_live
+from store.workers import is_serving
 
 DEFAULT_PORT = 8000
+
+# Load balancers look every second or two.
+DEFAULT_GRACE_S = 5.0
 
 
 @click.command()
@@ -36,11 +39,20 @@ def migrate(var_dir: Path) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Port to listen on.")
 @click.option("--processes", type=int, default=1, show_default=True, help="Processes that answer.")
+@click.option(
+    "--grace",
+    "grace_s",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_GRACE_S,
+    show_default=True,
+    help="Seconds of serving after SIGTERM, not ready any more, so that load balancers send nobody.",
+)
 @one_line_errors
-def web(var_dir: Path, host: str, port: int, processes: int) -> None:
+def web(var_dir: Path, host: str, port: int, processes: int, grace_s: float) -> None:
     """Serve the API."""
     read_settings(var_dir)
-    _become(web_command(host=host, port=port, processes=processes))
+    os.environ.setdefault(WEB_PROCESSES_VARIABLE, str(processes))
+    _become(web_command(host=host, port=port, processes=processes, grace_s=grace_s))
 
 
 @click.command()
@@ -78,8 +90,8 @@ def flower(var_dir: Path) -> None:
 @click.option("--device", default=None, help="Only a worker of this device counts.")
 @one_line_errors
 def healthcheck(var_dir: Path, role: str, device: str | None) -> None:
-    """Exit with 0 when a worker of this role on this host holds its lease."""
-    statement = select(Worker.id).where(Worker.host == socket.gethostname(), Worker.role == role, is_live())
+    """Exit with 0 when a worker of this role on this host holds its lease and serves."""
+    statement = select(Worker.id).where(Worker.host == socket.gethostname(), Worker.role == role, is_serving())
     if device is not None:
         statement = statement.where(Worker.device == device)
     with open_session(open_database(var_dir)) as session:

@@ -26,7 +26,7 @@ DEFAULT_FLOWER_PORT = 5555
 MOST_WEB_PROCESSES = 4
 
 DETACH_TIMEOUT_S = 180.0
-DOWN_TIMEOUT_S = 40.0
+DOWN_TIMEOUT_S = 60.0
 POLL_S = 0.1
 LOG_LINES = 50
 
@@ -121,10 +121,16 @@ def status(var_dir: Path, as_json: bool) -> None:
     state = read_state(var_dir)
     with ApiClient(var_dir) as client:
         queues, stats = client.get("/v1/queues")["data"], client.get("/v1/stats")["models"]
+        workers = client.get("/v1/workers")["data"]
     if as_json:
-        print_json({"stack": asdict(state), "queues": queues, "stats": stats})
+        print_json({"stack": asdict(state), "workers": workers, "queues": queues, "stats": stats})
         return
     print_processes(state)
+    console.print("\nworkers")
+    print_table(
+        ["worker", "role", "device", "state", "models"],
+        [(w["name"], w["role"], w["device"], w["state"], len(w["models"])) for w in workers],
+    )
     console.print("\nlast minute")
     print_table(
         ["model", "succeeded", "failed", "per second", "p50 ms", "p99 ms"],

@@ -1,6 +1,6 @@
 """API keys: who may call."""
 
-from sqlalchemy import Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,3 +22,28 @@ class ApiKey(Base):
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[UtcDateTime | None] = mapped_column(comment="NULL: never expires.")
     revoked_at: Mapped[UtcDateTime | None] = mapped_column(comment="NULL: not revoked.")
+    rate_per_minute: Mapped[int | None] = mapped_column(comment="Requests in a minute, in the mean. NULL: unlimited.")
+    burst: Mapped[int | None] = mapped_column(
+        comment="Requests at once before that mean counts. NULL: as many as in a minute."
+    )
+    max_concurrent: Mapped[int | None] = mapped_column(comment="Requests under way at once. NULL: unlimited.")
+    max_queued: Mapped[int | None] = mapped_column(comment="Predictions that wait at once. NULL: unlimited.")
+    rotated_at: Mapped[UtcDateTime | None] = mapped_column(
+        comment="When the secret of today was made. NULL: with the key."
+    )
+    last_used_at: Mapped[UtcDateTime | None] = mapped_column(
+        comment="Right to a minute, and seconds late. NULL: never."
+    )
+
+
+class RetiredSecret(Base):
+    """A secret that a key had before its rotation. It works until its grace is over."""
+
+    __tablename__ = "retired_secrets"
+    __table_args__ = (Index(None, "api_key_id"),)
+
+    id: Mapped[Identifier]
+    api_key_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("api_keys.id"))
+    secret_sha256: Mapped[str] = mapped_column(comment="Hex, as in api_keys.")
+    expires_at: Mapped[UtcDateTime] = mapped_column(comment="The end of its grace.")
+    created_at: Mapped[CreatedAt]

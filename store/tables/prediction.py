@@ -15,6 +15,7 @@ from store.tables.model_version import ModelVersion
 
 QUEUED = text("status = 'queued'")
 RARE_ENDING = text("status IN ('failed', 'canceled', 'expired')")
+DEAD = text("error_code IN ('attempts_exhausted', 'worker_crash')")
 
 
 class Prediction(Base):
@@ -44,6 +45,8 @@ class Prediction(Base):
         Index("ix_predictions_key", "api_key_id", "model_version_id", "id"),
         # The endings that are rare; a success costs no entry.
         Index("ix_predictions_ending", "status", "id", postgresql_where=RARE_ENDING),
+        # The endings that somebody has to look at.
+        Index("ix_predictions_dead", "id", postgresql_where=DEAD),
         Index("ix_predictions_shadow_of", "shadow_of", postgresql_where=text("shadow_of IS NOT NULL")),
         Index("ix_predictions_shadow", "model_version_id", "id", postgresql_where=text("shadow_of IS NOT NULL")),
         Index("ix_predictions_backtest", "backtest_id", "id", postgresql_where=text("backtest_id IS NOT NULL")),
@@ -86,12 +89,19 @@ class Prediction(Base):
     cached: Mapped[bool] = mapped_column(
         server_default=false(), comment="Answered with the result of an earlier prediction of the same input."
     )
+    redrive_of: Mapped[UUID | None] = mapped_column(comment="The dead letter that it asks again.")
     shadow_of: Mapped[UUID | None] = mapped_column(comment="The prediction that was answered in its stead.")
     assignment_probability: Mapped[float | None] = mapped_column(
         comment="With which its version was chosen for it; NULL: the version was not drawn."
     )
     backtest_id: Mapped[int | None] = mapped_column(
         BigInteger, comment="The backtest that it is a row of; it answers nobody."
+    )
+    webhook_id: Mapped[UUID | None] = mapped_column(
+        comment="The webhook endpoint that the request named; it hears of the end, whatever it subscribes to."
+    )
+    notify: Mapped[bool | None] = mapped_column(
+        comment="Whether its key had a webhook endpoint; a trigger looks for endpoints at its end. NULL: none."
     )
     created_at: Mapped[CreatedAt]
     started_at: Mapped[UtcDateTime | None]

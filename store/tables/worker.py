@@ -34,5 +34,6 @@ class Worker(Base):
     created_at: Mapped[CreatedAt]
     lease_expires_at: Mapped[UtcDateTime] = mapped_column(comment="Past it, all that the worker held is queued again.")
     progress_at: Mapped[UtcDateTime] = mapped_column(comment="When the engine last finished a batch or was idle.")
+    state: Mapped[str] = mapped_column(server_default="serving", comment="Member of schemas.enums.WorkerState.")
     stopped_at: Mapped[UtcDateTime | None] = mapped_column(comment="NULL: alive as far as we know.")
-    stop_reason: Mapped[str | None] = mapped_column(comment="drained, died or lease_expired.")
+    stop_reason: Mapped[str | None] = mapped_column(comment="Member of schemas.enums.StopReason.")

@@ -6,6 +6,7 @@ import time
 import pytest
 import redis
 
+from tests.broker import PREFIX
 from tests.load import crowd
 from tests.running import RunningStack, wait_until
 
@@ -73,13 +74,36 @@ def test_without_valkey_requests_are_still_answered(stack: RunningStack) -> None
     assert response.json()["result"]["label"] == "1"
 
 
+def test_a_worker_outlives_a_valkey_that_refuses_to_write(stack: RunningStack, stack_valkey: redis.Redis) -> None:
+    pid = stack.pid("cpu-0")
+    stack_valkey.replicaof("127.0.0.1", 1)
+    try:
+        refused_for_a_second = time.monotonic() + 2
+        while time.monotonic() < refused_for_a_second:
+            assert stack.predict_xor().status_code == 200
+    finally:
+        stack_valkey.replicaof("NO", "ONE")
+    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
+    assert stack.pid("cpu-0") == pid
+
+
+@pytest.mark.parametrize("garbage", [b"\x00\xff", b"{}", b"null", b"[1]", b'""', b'{"properties": 5}'])
+def test_garbage_in_a_queue_ends_no_worker(stack: RunningStack, stack_valkey: redis.Redis, garbage: bytes) -> None:
+    pid = stack.pid("cpu-0")
+    queue = f"{PREFIX}inference"
+    stack_valkey.lpush(queue, garbage)
+    wait_until(lambda: stack_valkey.llen(queue) == 0, 10)
+    assert stack.predict_xor().json()["result"]["label"] == "1"
+    assert stack.pid("cpu-0") == pid
+
+
 def test_after_valkey_is_back_doorbells_ring_again(stack: RunningStack) -> None:
     with stack.without("valkey"):
         stack.predict_xor()
     wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
 
 
-@pytest.mark.parametrize("name", ["web", "beat", "maintenance", "training", "flower", "valkey"])
+@pytest.mark.parametrize("name", ["web", "beat", "maintenance", "training", "fetch", "flower", "valkey"])
 def test_a_process_that_dies_is_started_again(stack: RunningStack, name: str) -> None:
     killed = stack.kill(name)
     stack.wait_for(name, other_than=killed)

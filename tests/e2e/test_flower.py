@@ -49,3 +49,23 @@ def test_the_tasks_page_shows_a_prediction_in_a_browser(stack: RunningStack, pag
 def test_the_workers_page_shows_the_device_in_a_browser(stack: RunningStack, page: Page) -> None:
     page.goto(f"{stack.flower_url}/workers")
     page.get_by_text("cpu-0@").first.wait_for()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/worker/shutdown/cpu-0@here",
+        "/api/worker/pool/shrink/cpu-0@here",
+        "/api/task/apply/run_predictions",
+        "/api/task/async-apply/run_predictions",
+        "/api/task/send-task/run_predictions",
+        "/api/task/revoke/0198c9a2-7f3e-7cc1-a4b5-2f6d8e9a0b1c",
+    ],
+)
+def test_flower_can_stop_no_worker_and_send_no_task(flower: httpx.Client, path: str) -> None:
+    assert flower.post(path, json={}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/tasks", "/api/tasks", "/api/queues/length"])
+def test_flower_tells_nothing_without_the_password(stack: RunningStack, path: str) -> None:
+    assert httpx.get(f"{stack.flower_url}{path}").status_code in {401, 404}

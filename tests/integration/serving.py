@@ -24,6 +24,8 @@ from tasks.drainer import Drainer
 from tasks.following import VersionFollower
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.spool import Spool
+from tasks.successor import spool_folder
 from tests.factories import clean
 from webapp.app import create_app
 from webapp.fast_lane import FastLane
@@ -143,10 +145,13 @@ def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
         yield app
     services.listener.stop()
     services.directory.stop()
+    services.pressure.stop()
+    services.watch.stop()
     # A process keeps its connections for its life; here all of them would add up to more than the server gives.
     services.dispatcher._connection.close()
     services.database.dispose()
     services.background.dispose()
+    services.tenants.dispose()
 
 
 @contextmanager
@@ -175,6 +180,7 @@ def worker_process(settings: Settings, database: Database, objects: ObjectStore)
         replies=redis.Redis.from_url(settings.redis_url),
         device=DEVICE,
         queues=[QUEUE],
+        spool=Spool(spool_folder(settings.var_dir), "cpu-0"),
     )
     loader.preload_champions()
     life.begin()

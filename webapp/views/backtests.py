@@ -7,14 +7,15 @@ from flask.views import MethodView
 from sqlalchemy.orm import Session
 
 from schemas import backtests as schemas
-from schemas.enums import BacktestStatus, Scope
+from schemas.enums import AuditAction, BacktestStatus, Scope
 from store import backtests
 from store.backtests import Span
 from store.database import open_session
 from store.models import get_model, resolve
 from store.replies import publish
 from store.tables.backtest import Backtest, BacktestItem
-from webapp.auth import principal, require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import BACKTEST_HEADERS
 from webapp.presenters import present_gain
@@ -60,7 +61,7 @@ class BacktestViews(MethodView):
         Newest first, those of your key; an admin sees all.
         """
         limit = query["limit"]
-        with open_session(services().database) as session:
+        with caller_session() as session:
             found = backtests.list_backtests(
                 session,
                 model=get_model(session, model),
@@ -102,6 +103,7 @@ class BacktestViews(MethodView):
             )
             session.refresh(backtest)
             body = _present(session, backtest)
+            audit(session, AuditAction.CREATE_BACKTEST, f"backtests/{backtest.id}")
         response = make_response(schemas.BacktestSchema().dump(body), 202)
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
         response.headers["Location"] = url_for("backtests.BacktestByIdViews", backtest_id=backtest.id)
@@ -122,7 +124,7 @@ class BacktestByIdViews(MethodView):
         Tells how far it is and what it says so far: the difference of the metric with its interval, how many requests
         the two versions answered differently, and what an item costs on each.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             return _present(session, _find(session, backtest_id))
 
 
@@ -141,7 +143,7 @@ class BacktestDisagreementViews(MethodView):
         Newest requests first. Numbers count as different where they are more than 5 % apart.
         """
         limit = query["limit"]
-        with open_session(services().database) as session:
+        with caller_session() as session:
             rows = backtests.list_disagreements(
                 session, _find(session, backtest_id), after=query["cursor"], limit=limit
             )
@@ -167,6 +169,7 @@ class BacktestCancelViews(MethodView):
         with open_session(services().database) as session:
             backtest = _find(session, backtest_id)
             ended = backtests.cancel_backtest(session, backtest)
+            audit(session, AuditAction.CANCEL_BACKTEST, f"backtests/{backtest_id}")
             body = _present(session, backtest)
         publish(services().redis, ended)
         return body

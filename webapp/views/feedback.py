@@ -15,7 +15,7 @@ from store.errors import StoreError
 from store.feedback import Correction, get_feedback, list_revisions, record_feedback
 from store.models import list_versions
 from store.tables.feedback import FeedbackRevision
-from webapp.auth import principal, require, visible_to
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.feedback_import import import_feedback
 from webapp.feedback_lines import CSV, NDJSON, read_lines
@@ -155,7 +155,7 @@ class AccuracyViews(MethodView):
 
 
 def _read(prediction_id: UUID) -> dict[str, Any]:
-    with open_session(services().database) as session:
+    with caller_session() as session:
         prediction, feedback = get_feedback(session, prediction_id, api_key_id=visible_to())
         return {
             "prediction": prediction.id,

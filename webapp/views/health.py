@@ -8,18 +8,31 @@ from flask.views import MethodView
 from sqlalchemy.exc import SQLAlchemyError
 
 from schemas import status as schemas
-from schemas.enums import WorkerRole
+from schemas.enums import Scope, WorkerRole
 from store.database import open_session
-from store.workers import live_workers
+from store.workers import serving_workers
+from webapp.auth import authenticate, read_key
 from webapp.blueprint import Blueprint
 from webapp.errors import ForbiddenAddressError, NotReadyError
 from webapp.metrics import METRICS_CONTENT_TYPE, render_metrics
-from webapp.problems import DATABASE_BUSY, DATABASE_UNAVAILABLE, LOOPBACK_ONLY, NOT_READY, problems
+from webapp.problems import (
+    DATABASE_BUSY,
+    DATABASE_UNAVAILABLE,
+    INVALID_KEY,
+    LOOPBACK_ONLY,
+    MISSING_KEY,
+    NOT_READY,
+    SCOPE_TOO_SMALL,
+    problems,
+)
 from webapp.services import services
 
 blp = Blueprint("health", __name__, description="Probes and metrics; these need no key.")
 
 LOOPBACK = ("127.0.0.1", "::1")
+
+#: What proxies add.
+FORWARDED_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-Ip")
 
 METRICS_EXAMPLE = """\
 # HELP torchqueue_predictions_open Predictions that wait or run.
@@ -53,8 +66,11 @@ class ReadyViews(MethodView):
     def get(self) -> dict[str, Any]:
         """Tell whether requests would be accepted.
 
-        Needs Postgres. Without Valkey requests are answered slower; without a worker they wait.
+        Needs Postgres. Without Valkey requests are answered slower; without a worker they wait. A process that was told
+        to stop says so here first, and goes on answering for a while.
         """
+        if services().draining.is_on():
+            raise NotReadyError("this process is about to end; it answers until then, but send new requests elsewhere")
         return {"status": "ready", "checks": {"postgres": "ok", "valkey": _valkey(), "workers": _workers()}}
 
 
@@ -62,7 +78,7 @@ class ReadyViews(MethodView):
 class MetricsViews(MethodView):
     """Metrics."""
 
-    @problems(LOOPBACK_ONLY, DATABASE_UNAVAILABLE, DATABASE_BUSY)
+    @problems(MISSING_KEY, INVALID_KEY, SCOPE_TOO_SMALL, LOOPBACK_ONLY, DATABASE_UNAVAILABLE, DATABASE_BUSY)
     @blp.doc(operationId="get_metrics")
     # The version of the format, which stands in the answer's content type, is the library's own.
     @blp.response(
@@ -71,19 +87,38 @@ class MetricsViews(MethodView):
     def get(self) -> Response:
         """Read metrics in Prometheus' text format.
 
-        Answers on loopback only, unless `TORCHQUEUE_METRICS_PUBLIC` opens it.
+        Answers on loopback without a key, unless `TORCHQUEUE_METRICS_PUBLIC` opens it to all. From elsewhere, and
+        through a proxy, it takes a key with the scope `metrics`.
         """
-        if not services().settings.metrics_public and request.remote_addr not in LOOPBACK:
-            raise ForbiddenAddressError("metrics answer on loopback only; TORCHQUEUE_METRICS_PUBLIC=1 opens them")
+        _check_metrics_caller()
         response = make_response(render_metrics(services().database))
         response.content_type = METRICS_CONTENT_TYPE
         return response
 
 
+def _check_metrics_caller() -> None:
+    """Let in whoever is on this machine, or holds a key for it.
+
+    What a proxy on this machine hands on comes from loopback too; it tells by a header that it is not from here.
+    """
+    is_local = request.remote_addr in LOOPBACK and not any(name in request.headers for name in FORWARDED_HEADERS)
+    if services().settings.metrics_public or is_local:
+        return
+    header = request.headers.get("Authorization", "")
+    if not header:
+        raise ForbiddenAddressError(
+            "metrics answer on loopback only; send a key with the scope 'metrics', or TORCHQUEUE_METRICS_PUBLIC=1 "
+            "opens them"
+        )
+    authenticate(services().keys, read_key(header), Scope.METRICS)
+
+
 def _workers() -> int:
+    if services().watch.is_open():
+        raise NotReadyError("the database does not answer")
     try:
         with open_session(services().database) as session:
-            return sum(worker.role == WorkerRole.INFERENCE for worker in live_workers(session))
+            return len(serving_workers(session, WorkerRole.INFERENCE))
     except SQLAlchemyError as error:
         raise NotReadyError("the database does not answer") from error
 

@@ -7,7 +7,7 @@ from flask.views import MethodView
 
 from schemas import indexed_items as schemas
 from schemas import predictions as prediction_schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from store.database import open_session
 from store.errors import ObjectMissingError, UnknownItemError
 from store.indexed_items import (
@@ -19,6 +19,7 @@ from store.indexed_items import (
 )
 from store.replies import publish
 from webapp.answering import answer
+from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
@@ -33,13 +34,14 @@ from webapp.problems import (
     MALFORMED_BODY,
     NO_INDEX,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     TOO_LARGE,
     UNKNOWN_INDEXED_ITEM,
     UNKNOWN_MODEL,
     UNSUPPORTED_MEDIA_TYPE,
     problems,
 )
-from webapp.requests import PICTURE, put_item
+from webapp.requests import IMAGE_URL, PICTURE, URL_EXAMPLE, put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.
@@ -50,7 +52,7 @@ PHOTO = {"type": "string", "format": "binary", "description": "The bytes as they
 #: As for a prediction, but only pictures; generators make a class of each title, so these are its own.
 PUT_BODY: dict[str, Any] = {
     "required": True,
-    "description": "A picture as a form part, as bytes or as base64.",
+    "description": "A picture as a form part, as bytes, as base64 or by its URL.",
     "content": {
         "multipart/form-data": {
             "schema": {
@@ -64,11 +66,18 @@ PUT_BODY: dict[str, Any] = {
             "schema": {
                 "title": "IndexedItemInput",
                 "type": "object",
-                "required": ["input"],
                 "additionalProperties": False,
-                "properties": {"input": {"type": "string", "description": "The picture as base64."}},
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": {
+                    "input": {"type": "string", "description": "The picture as base64."},
+                    "image_url": IMAGE_URL,
+                },
             },
-            "example": {"input": "iVBORw0KGgo…"},
+            "examples": {
+                "base64": {"summary": "The picture itself.", "value": {"input": "iVBORw0KGgo…"}},
+                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
+            },
         },
         **{name: {"schema": PICTURE["schema"]} for name in ("image/jpeg", "image/png", "image/webp")},
     },
@@ -97,7 +106,7 @@ class IndexedItemListViews(MethodView):
         Your key's own, in the order in which they were first put.
         """
         version, caller, limit = resolve_index(services(), model), principal(), query["limit"]
-        with open_session(services().database) as session:
+        with services().reading(caller.api_key_id) as session:
             rows = list_indexed_items(
                 session, version, api_key_id=caller.api_key_id, after=query["cursor"], limit=limit
             )
@@ -136,6 +145,7 @@ class IndexedItemViews(MethodView):
         INVALID_INPUT,
         INVALID_ITEM_NAME,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,
@@ -191,6 +201,7 @@ class IndexedItemViews(MethodView):
             canceled = remove_indexed_item(
                 session, version, api_key_id=principal().api_key_id, catalog=catalog, external_id=external_id
             )
+            audit(session, AuditAction.REMOVE_INDEXED_ITEM, f"models/{model}/items/{catalog}/{external_id}")
         publish(services().redis, canceled)
 
 
@@ -221,7 +232,7 @@ class IndexedItemPhotoViews(MethodView):
 
 def _find(model: str, catalog: str, external_id: str) -> IndexEntry:
     version = resolve_index(services(), model)
-    with open_session(services().database) as session:
+    with services().reading(principal().api_key_id) as session:
         return get_indexed_item(
             session, version, api_key_id=principal().api_key_id, catalog=catalog, external_id=external_id
         )

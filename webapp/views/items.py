@@ -5,14 +5,15 @@ from typing import Any
 from flask.views import MethodView
 
 from schemas import predictions as schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from schemas.forgetting import EXAMPLE as FORGOTTEN_EXAMPLE
 from schemas.forgetting import ForgottenItemSchema
 from store.database import open_session
 from store.forgetting import REQUEST_PATIENCE, forget_item, remove_objects
 from store.predictions import list_item_predictions
 from store.replies import publish, publish_forgotten
-from webapp.auth import principal, require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
 from webapp.responses import page
@@ -42,6 +43,8 @@ class ItemViews(MethodView):
             forgotten = forget_item(
                 session, catalog=catalog, external_id=external_id, api_key_id=visible_to(), actor=caller.name
             )
+            # Not its name: that is forgotten too.
+            audit(session, AuditAction.FORGET_ITEM, "items", after=forgotten.counts)
         publish(collaborators.redis, forgotten.canceled)
         publish_forgotten(collaborators.redis, forgotten.answered)
         files = remove_objects(
@@ -70,7 +73,7 @@ class ItemPredictionViews(MethodView):
 
         Newest first, by any model and version. Predictions name their item with `catalog` and `external_id`.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             rows = list_item_predictions(
                 session,
                 catalog=catalog,

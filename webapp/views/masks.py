@@ -8,11 +8,10 @@ from flask.views import MethodView
 
 from schemas import predictions as schemas
 from schemas.enums import Scope
-from store.database import open_session
 from store.errors import ObjectMissingError
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
-from webapp.auth import require, visible_to
+from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import NoMaskError
 from webapp.openapi import MASK_HEADERS
@@ -48,7 +47,7 @@ class PredictionMaskViews(MethodView):
         into the model's labels, 0 the background. The palette shows the indices as the colours of the result's
         `legend`. Scale it to the picture without smoothing.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             digest = _mask_digest(get_prediction(session, prediction_id, api_key_id=visible_to()))
         response = make_response(b"", 304) if digest in request.if_none_match else _read(prediction_id, digest)
         response.set_etag(digest)

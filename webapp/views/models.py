@@ -6,12 +6,13 @@ from flask import request, url_for
 from flask.views import MethodView
 
 from schemas import models as schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from schemas.model_settings import EXAMPLE as SETTINGS_EXAMPLE
 from schemas.model_settings import ModelSettings, ModelSettingsSchema
 from store import models
 from store.database import open_session
 from tasks.cron import check_schedule
+from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_model, present_version
@@ -87,7 +88,16 @@ class ModelByNameViews(MethodView):
         wanted = ModelSettings.load(settings)
         check_schedule(wanted)
         with open_session(services().database) as session:
-            return present_model(models.configure(session, name=model, settings=wanted))
+            before = models.get_model(session, model).settings
+            configured = models.configure(session, name=model, settings=wanted)
+            audit(
+                session,
+                AuditAction.CONFIGURE_MODEL,
+                f"models/{model}",
+                before=before,
+                after=configured.settings,
+            )
+            return present_model(configured)
 
 
 @blp.route("/<string:model>/versions")

@@ -7,14 +7,15 @@ from flask import Response, request
 from flask.views import MethodView
 
 from schemas import predictions as schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from store import ledger
 from store.database import open_session
 from store.errors import PredictionStateError
 from store.predictions import PredictionFilter, get_prediction, list_predictions
 from store.replies import publish
 from webapp.answering import answer, read_prediction
-from webapp.auth import principal, require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
@@ -27,9 +28,11 @@ from webapp.problems import (
     INVALID_PAGE,
     MALFORMED_BODY,
     OBJECTS_UNAVAILABLE,
+    OF_ADMISSION,
     PREDICTION_STATE,
     TOO_LARGE,
     UNKNOWN_MODEL,
+    UNKNOWN_NAMED_WEBHOOK,
     UNKNOWN_PATH,
     UNKNOWN_PREDICTION,
     UNKNOWN_VERSION,
@@ -57,7 +60,9 @@ class PredictionCreateViews(MethodView):
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_OPTION,
         INVALID_INPUT,
+        UNKNOWN_NAMED_WEBHOOK,
         OBJECTS_UNAVAILABLE,
+        *OF_ADMISSION,
     )
     @blp.alt_response(
         202,
@@ -103,7 +108,7 @@ class PredictionViews(MethodView):
         Newest first, those of your key; an admin sees all.
         """
         before, limit = query.pop("cursor"), query.pop("limit")
-        with open_session(services().database) as session:
+        with caller_session() as session:
             rows = list_predictions(
                 session, PredictionFilter(**query), api_key_id=visible_to(), before=before, limit=limit
             )
@@ -155,11 +160,14 @@ class PredictionCancelViews(MethodView):
 
         While it is queued it never runs; while it is processing its result is discarded. Cancelling twice is fine.
         """
-        with open_session(services().database) as session:
+        with caller_session() as session:
             get_prediction(session, prediction_id, api_key_id=visible_to())
-            canceled = ledger.cancel(session.connection(), prediction_id)
-        publish(services().redis, canceled)
         with open_session(services().database) as session:
+            canceled = ledger.cancel(session.connection(), prediction_id)
+            if canceled:
+                audit(session, AuditAction.CANCEL_PREDICTION, f"predictions/{prediction_id}")
+        publish(services().redis, canceled)
+        with caller_session() as session:
             row = get_prediction(session, prediction_id, api_key_id=visible_to())
             if row.status != "canceled":
                 raise PredictionStateError(f"prediction {prediction_id} is {row.status} already")

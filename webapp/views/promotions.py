@@ -4,15 +4,18 @@ from typing import Any
 
 from flask import Response, make_response
 from flask.views import MethodView
+from sqlalchemy.orm import Session
 
 from schemas import decisions as schemas
-from schemas.enums import Alias, Scope
+from schemas.enums import Alias, AuditAction, Scope
 from schemas.models import EXAMPLE, ModelSchema
 from schemas.predictions import WaitHeadersSchema
 from store.database import open_session
 from store.decisions import list_decisions
 from store.models import get_model
 from store.promotion import promote, rollback, set_challenger
+from store.tables.model_version import ModelVersion
+from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_decision, present_model
@@ -72,12 +75,18 @@ class PromotionViews(MethodView):
         """
         wait_s = wait_seconds(headers["prefer"])
         decided = {"actor": principal().name, "reason": promotion["reason"]}
+        subject = f"models/{model}/versions/{version}"
         if promotion["alias"] is Alias.CHAMPION:
-            return decide(
-                services(), model, wait_s, lambda session: promote(session, name=model, number=version, **decided)
-            )
+
+            def change(session: Session) -> ModelVersion:
+                promoted = promote(session, name=model, number=version, **decided)
+                audit(session, AuditAction.PROMOTE_VERSION, subject, after={"alias": str(Alias.CHAMPION)})
+                return promoted
+
+            return decide(services(), model, wait_s, change)
         with open_session(services().database) as session:
             set_challenger(session, name=model, number=version, **decided)
+            audit(session, AuditAction.PROMOTE_VERSION, subject, after={"alias": str(Alias.CHALLENGER)})
             return make_response(ModelSchema().dump(present_model(get_model(session, model))))
 
 
@@ -106,7 +115,13 @@ class RollbackViews(MethodView):
         """
         wait_s = wait_seconds(headers["prefer"])
         decided = {"actor": principal().name, "reason": wish["reason"]}
-        return decide(services(), model, wait_s, lambda session: rollback(session, name=model, **decided))
+
+        def change(session: Session) -> ModelVersion:
+            found = rollback(session, name=model, **decided)
+            audit(session, AuditAction.ROLL_BACK_MODEL, f"models/{model}", after={"version": found.number})
+            return found
+
+        return decide(services(), model, wait_s, change)
 
 
 @blp.route("/<string:model>/decisions")

@@ -5,9 +5,10 @@ from typing import Any
 from flask.views import MethodView
 
 from schemas import status as schemas
-from schemas.enums import Scope
+from schemas.enums import Scope, WorkerState
 from store.database import open_session
 from store.stats import WINDOW_S, model_stats, queue_depths
+from store.tables.worker import Worker
 from store.workers import live_workers
 from webapp.auth import require
 from webapp.blueprint import Blueprint
@@ -68,4 +69,9 @@ class WorkerViews(MethodView):
         Those that are alive, each with its device and what it has loaded.
         """
         with open_session(services().database) as session:
-            return {"data": live_workers(session)}
+            return {"data": [_present(worker) for worker in live_workers(session)]}
+
+
+def _present(worker: Worker) -> dict[str, Any]:
+    columns = {column.key: getattr(worker, column.key) for column in Worker.__table__.columns}
+    return columns | {"state": WorkerState(worker.state)}

@@ -6,11 +6,12 @@ from flask.views import MethodView
 
 from schemas import comparisons as comparison_schemas
 from schemas import traffic as schemas
-from schemas.enums import Scope
+from schemas.enums import AuditAction, Scope
 from schemas.traffic import TrafficPlan
 from store.comparison import compare
 from store.database import open_session
 from store.traffic import clear_traffic, read_traffic, set_traffic
+from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.comparisons import present_comparison, present_traffic
@@ -59,6 +60,7 @@ class TrafficViews(MethodView):
         reason = given.pop("reason")
         with open_session(services().database) as session:
             set_traffic(session, name=model, plan=TrafficPlan.load(given), actor=principal().name, reason=reason)
+            audit(session, AuditAction.SET_TRAFFIC, f"models/{model}/traffic")
             return present_traffic(read_traffic(session, model))
 
     @problems(UNKNOWN_MODEL)
@@ -72,6 +74,7 @@ class TrafficViews(MethodView):
         """
         with open_session(services().database) as session:
             clear_traffic(session, name=model, actor=principal().name)
+            audit(session, AuditAction.DELETE_TRAFFIC, f"models/{model}/traffic")
 
 
 @blp.route("/<string:model>/comparison")

@@ -7,7 +7,7 @@ from flask import Response, make_response, request, url_for
 from flask.views import MethodView
 
 from schemas import trainings as schemas
-from schemas.enums import Scope, TrainingTrigger
+from schemas.enums import AuditAction, Scope, TrainingTrigger
 from schemas.messages import TrainModel
 from schemas.training_options import TrainingOptions, TrainingOptionsSchema
 from store import training_ledger
@@ -15,7 +15,8 @@ from store import trainings as store
 from store.database import open_session
 from store.errors import TrainingStateError
 from store.models import ServedVersion
-from webapp.auth import principal, require, visible_to
+from webapp.audit import audit
+from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError, UnsupportedMediaError
 from webapp.openapi import TRAINING_HEADERS
@@ -132,6 +133,7 @@ class TrainingViews(MethodView):
             training = store.request_training(
                 session, name=model, options=options, trigger=TrainingTrigger.API, actor=principal().name, data=data
             )
+            audit(session, AuditAction.CREATE_TRAINING, f"trainings/{training.id}", after={"model": model})
         services().ring_training(TrainModel(training_id=str(training.id), model=model))
         response = make_response(schemas.TrainingSchema().dump(from_training(training)), 202)
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -195,6 +197,7 @@ class TrainingCancelViews(MethodView):
             training = store.get_training(session, training_id)
             if training.status != "canceled":
                 raise TrainingStateError(f"training {training_id} is {training.status} already")
+            audit(session, AuditAction.CANCEL_TRAINING, f"trainings/{training_id}")
             return from_training(training)
 
 
@@ -213,7 +216,7 @@ class TrainingExampleViews(MethodView):
         The predictions whose feedback it took, oldest first: those of your key; an admin sees all.
         """
         limit = query["limit"]
-        with open_session(services().database) as session:
+        with caller_session() as session:
             store.get_training(session, training_id)
             rows = store.list_examples(
                 session, training_id, api_key_id=visible_to(), after=query["cursor"], limit=limit
@@ -279,7 +282,7 @@ def _read_data(body: dict[str, Any], version: ServedVersion) -> tuple[bytes, int
 
 def _page(chosen: store.TrainingFilter, query: dict[str, Any]) -> dict[str, Any]:
     limit = query["limit"]
-    with open_session(services().database) as session:
+    with caller_session() as session:
         rows: Any = store.list_trainings(session, chosen, before=query["cursor"], limit=limit, api_key_id=visible_to())
         data = [from_training(row) for row in rows]
     return {"data": data, "next_cursor": str(rows[-1].id) if len(rows) == limit else None}

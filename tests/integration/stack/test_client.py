@@ -91,7 +91,7 @@ def test_the_status_is_told_to_programs(torchqueue: Torchqueue) -> None:
     status = json.loads(torchqueue("status", "--json").output)
 
     assert status["stack"]["processes"][0]["name"] == "web"
-    assert set(status) == {"stack", "queues", "stats"}
+    assert set(status) == {"stack", "queues", "stats", "workers"}
 
 
 def test_an_announcement_ends_with_a_first_answer_and_how_to_ask(

@@ -17,7 +17,7 @@ from stack.embedded import free_port
 from stack.state import ProcessState, StackState
 from store.database import open_session
 from store.errors import InvalidKeyError
-from store.keys import verify_key
+from store.keys import KeyLimits, verify_key
 from store.models import get_version
 from store.promotion import archive
 from store.settings import Settings
@@ -273,7 +273,7 @@ class Replacement:
 @pytest.mark.parametrize(
     ("words", "becomes"),
     [
-        (["web", "--port=80"], ["granian", "--interface=asginl", "--port=80", "webapp.app:serve"]),
+        (["web", "--port=80"], ["webapp.server", "--port=80", "--processes=1", "--grace=5"]),
         (["worker", "training", "--device=cpu:1"], ["tasks.worker", "training", "--device=cpu:1"]),
         (["beat"], ["tasks.beat"]),
         (["flower"], ["tasks.flower"]),
@@ -326,3 +326,81 @@ def _add_two_versions(database: Database) -> None:
     with open_session(database) as session:
         add_model(session, "one")
         add_model(session, "one", number=2)
+
+
+def test_a_key_is_rotated_and_shown_once(torchqueue: Torchqueue, database: Database) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    rotated = json.loads(torchqueue("keys", "rotate", created["id"], "--grace=1h", "--json").output)
+
+    assert rotated["grace_s"] == 3600
+    assert _scopes(database, rotated["key"]) == _scopes(database, created["key"])
+
+
+def test_a_rotation_without_grace_ends_the_old_secret(torchqueue: Torchqueue, database: Database) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    torchqueue("keys", "rotate", created["id"], "--grace=0s")
+
+    with pytest.raises(InvalidKeyError):
+        _scopes(database, created["key"])
+
+
+def test_limits_are_set_and_taken_away(torchqueue: Torchqueue, database: Database) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--burst=5", "--max-queued=9", "--json").output)
+
+    torchqueue("keys", "update", created["id"], "--burst=none", "--rate-per-minute=60", "--scope=read")
+
+    with open_session(database) as session:
+        caller = verify_key(session, created["key"])
+    assert caller.limits == KeyLimits(rate_per_minute=60, max_queued=9)
+    assert caller.scopes == {Scope.READ}
+
+
+def test_a_key_is_shown_with_its_limits_and_without_its_secret(torchqueue: Torchqueue) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--max-concurrent=3", "--json").output)
+
+    shown = torchqueue("keys", "show", created["id"], "--json").output
+
+    assert json.loads(shown)["max_concurrent"] == 3
+    assert created["key"].split("_")[2] not in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("update", "ID"),
+        ("update", "ID", "--burst=0"),
+        ("update", "ID", "--burst=few"),
+        ("rotate", "ID", "--grace=soon"),
+    ],
+)
+def test_a_change_that_says_nothing_or_nonsense_is_refused(torchqueue: Torchqueue, words: tuple[str, ...]) -> None:
+    assert torchqueue("keys", *words).exit_code == 2
+
+
+def test_a_key_that_does_not_exist_is_refused_in_a_line(torchqueue: Torchqueue) -> None:
+    for command in ("show", "rotate", "revoke"):
+        assert_refused(torchqueue("keys", command, "nobody"), "there is no API key with the id 'nobody'.*")
+
+
+def test_what_commands_do_is_in_the_audit_log(torchqueue: Torchqueue) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+    torchqueue("keys", "revoke", created["id"])
+
+    told = json.loads(torchqueue("audit", "--json", "--limit=2").output)
+
+    assert [(entry["action"], entry["actor"]) for entry in told] == [
+        ("revoke_key", "command line"),
+        ("create_key", "command line"),
+    ]
+    assert {entry["subject"] for entry in told} == {f"keys/{created['id']}"}
+
+
+def test_the_audit_log_is_shown_to_people(torchqueue: Torchqueue) -> None:
+    created = json.loads(torchqueue("keys", "create", "shop", "--json").output)
+
+    shown = torchqueue("audit", "--action=create_key", "--limit=1", env={"COLUMNS": "200"}).output
+
+    assert "command line" in shown
+    assert f"keys/{created['id']}" in shown

@@ -20,6 +20,7 @@ from store.partitions import first_kept_id
 from tests.factories import OTHER_TENANT, TENANT, Rows, success
 
 ITEM = {"catalog": "shop", "external_id": "42"}
+THE_ITEM = "items WHERE (catalog, external_id) = ('shop', '42')"
 OTHER_ITEM = {"catalog": "shop", "external_id": "43"}
 
 DIGEST = "ab" * 32
@@ -60,7 +61,7 @@ def test_predictions_feedback_and_keys_go_with_the_item(rows: Rows, session: Ses
         "embeddings": 0,
         "idempotency_keys": 1,
     }
-    tables = ("predictions", "feedback", "feedback_history", "idempotency_keys", "items")
+    tables = ("predictions", "feedback", "feedback_history", "idempotency_keys", THE_ITEM)
     assert [count(rows.connection, table) for table in tables] == [0, 0, 0, 0, 0]
 
 
@@ -83,7 +84,7 @@ def test_another_tenants_rows_stay(rows: Rows, session: Session) -> None:
     assert forget(session).counts["predictions"] == 1
 
     assert rows.get(kept).item_id is not None
-    assert (count(rows.connection, "items"), count(rows.connection, "feedback")) == (1, 1)
+    assert (count(rows.connection, THE_ITEM), count(rows.connection, "feedback")) == (1, 1)
 
 
 def test_an_admin_forgets_what_all_tenants_sent(rows: Rows, session: Session) -> None:

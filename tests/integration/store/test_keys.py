@@ -4,11 +4,12 @@ from datetime import timedelta
 from zlib import crc32
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from schemas.enums import Scope
 from store.errors import InvalidKeyError, UnknownKeyError
-from store.keys import create_key, list_keys, revoke_key, verify_key
+from store.keys import create_key, list_keys, public_id_of, revoke_key, rotate_key, verify_key
 
 
 def test_a_new_key_tells_who_calls(session: Session) -> None:
@@ -100,3 +101,62 @@ def test_keys_are_listed_oldest_first(session: Session) -> None:
 def _rebuild(public_id: str, secret: str) -> str:
     body = f"tq_{public_id}_{secret}"
     return f"{body}_{crc32(body.encode()):08x}"
+
+
+def test_a_rotated_key_has_two_secrets_for_its_grace(session: Session) -> None:
+    row, old = create_key(session, name="shop", scopes=[Scope.READ])
+
+    same, new = rotate_key(session, row.public_id, grace=timedelta(hours=1))
+
+    assert same.id == row.id
+    assert verify_key(session, old) == verify_key(session, new)
+
+
+def test_a_retired_secret_ends_with_its_grace(session: Session) -> None:
+    row, old = create_key(session, name="shop", scopes=[])
+    _, new = rotate_key(session, row.public_id, grace=timedelta(microseconds=1))
+    session.execute(text("UPDATE retired_secrets SET expires_at = now() - interval '1 second'"))
+
+    assert verify_key(session, new)
+    with pytest.raises(InvalidKeyError):
+        verify_key(session, old)
+
+
+def test_a_key_may_be_rotated_again_within_its_grace(session: Session) -> None:
+    row, first = create_key(session, name="shop", scopes=[])
+
+    _, second = rotate_key(session, row.public_id, grace=timedelta(hours=1))
+    _, third = rotate_key(session, row.public_id, grace=timedelta(hours=1))
+
+    assert len({verify_key(session, key) for key in (first, second, third)}) == 1
+
+
+def test_secrets_that_are_over_are_removed_by_the_next_rotation(session: Session) -> None:
+    row, _ = create_key(session, name="shop", scopes=[])
+    rotate_key(session, row.public_id, grace=timedelta(hours=1))
+    session.execute(text("UPDATE retired_secrets SET expires_at = now() - interval '1 second'"))
+
+    rotate_key(session, row.public_id, grace=timedelta(hours=1))
+
+    assert session.scalar(text("SELECT count(*) FROM retired_secrets WHERE api_key_id = :id"), {"id": row.id}) == 1
+
+
+def test_a_key_that_was_used_lately_is_not_written_again(session: Session) -> None:
+    row, key = create_key(session, name="shop", scopes=[])
+    verify_key(session, key)
+    session.refresh(row)
+    used_at = row.last_used_at
+    session.execute(text("UPDATE api_keys SET last_used_at = last_used_at - interval '30 seconds'"))
+
+    verify_key(session, key)
+    session.refresh(row)
+
+    assert used_at is not None
+    assert row.last_used_at == used_at - timedelta(seconds=30)
+
+
+def test_the_part_of_a_key_that_may_be_shown_is_read_from_it(session: Session) -> None:
+    row, key = create_key(session, name="shop", scopes=[])
+
+    assert public_id_of(key) == row.public_id
+    assert public_id_of("nothing of ours") == ""

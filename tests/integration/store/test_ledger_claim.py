@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from schemas.enums import Priority
 from store import ledger
 from store.ledger_rows import ClaimRule
-from tests.factories import VECTOR_CONFIG, Rows, add_model, autocommit, success
+from tests.factories import OTHER_TENANT, VECTOR_CONFIG, Rows, add_model, autocommit, success
 
 
 def test_nothing_queued_is_nothing_claimed(rows: Rows) -> None:
@@ -111,6 +111,28 @@ def test_a_bulk_row_that_waited_long_goes_before_a_young_interactive_one(rows: R
     rows.shift(old, "claim_order", -1)
 
     assert _claim_each(rows) == [old, young]
+
+
+def test_a_row_that_lags_behind_its_time_goes_behind_others(rows: Rows) -> None:
+    lagging, prompt = rows.add(lag_s=5.0), rows.add()
+
+    assert _claim_each(rows) == [prompt, lagging]
+
+
+def test_a_tenant_that_sent_much_does_not_keep_another_waiting(rows: Rows) -> None:
+    for number in range(20):
+        rows.add(lag_s=0.1 * number)
+    quiet = rows.add(api_key_id=OTHER_TENANT)
+
+    assert _claim_each(rows).index(quiet) == 1
+
+
+def test_a_claim_tells_how_long_its_deadline_is_away(rows: Rows) -> None:
+    assert rows.claim_one(deadline_ms=1500).left_s == 1.5
+
+
+def test_without_a_deadline_there_is_all_the_time(rows: Rows) -> None:
+    assert rows.claim_one().left_s is None
 
 
 def test_a_claim_is_of_one_version(rows: Rows, session: Session) -> None:

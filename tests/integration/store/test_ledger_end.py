@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, text
 
-from schemas.enums import ErrorCode
+from schemas.enums import ErrorCode, StopReason
 from store import ledger
 from store.ledger import MAX_ATTEMPTS
 from tests.factories import ANSWER, HOST, Rows, failure, success
@@ -301,3 +301,76 @@ def _lose_worker(rows: Rows) -> None:
     """End the worker that claims by default, as the reaper does when its lease ran out."""
     rows.shift_lease(rows.worker_id, -1)
     ledger.reap(rows.connection)
+
+
+def test_after_a_time_in_which_nobody_reaped_no_lease_expires_at_once(rows: Rows) -> None:
+    claim = rows.claim_one()
+    rows.shift_lease(rows.worker_id, -1)
+    _reaped(rows, ago_s=ledger.REAPING_GAP_S + 1)
+
+    assert ledger.reap(rows.connection).queued == 0
+    assert rows.status(claim.id) == "processing"
+
+
+def test_after_such_a_time_no_claim_counts_as_hung_at_once(rows: Rows) -> None:
+    claim = rows.claim_one()
+    rows.shift(claim.id, "attempt_deadline_at", -1)
+    _reaped(rows, ago_s=ledger.REAPING_GAP_S + 1)
+
+    assert ledger.reap(rows.connection).queued == 0
+
+
+def test_a_worker_that_did_not_renew_in_the_time_given_loses_its_rows(rows: Rows) -> None:
+    claim = rows.claim_one()
+    rows.shift_lease(rows.worker_id, -1)
+    _reaped(rows, ago_s=ledger.REAPING_GAP_S + 1)
+    ledger.reap(rows.connection)
+    rows.connection.execute(text("UPDATE reaper_runs SET lenient_until = now()"))
+
+    assert ledger.reap(rows.connection).queued == 1
+    assert rows.status(claim.id) == "queued"
+
+
+def test_where_somebody_reaped_a_moment_ago_leases_expire(rows: Rows) -> None:
+    rows.claim_one()
+    rows.shift_lease(rows.worker_id, -1)
+    _reaped(rows, ago_s=1)
+
+    assert ledger.reap(rows.connection).queued == 1
+
+
+def test_what_a_dead_process_held_is_taken_back_whenever_postgres_came_back(rows: Rows) -> None:
+    rows.claim_one()
+    _reaped(rows, ago_s=60)
+
+    assert ledger.release_dead_worker(rows.connection, host=HOST, pid=1).queued == 1
+
+
+def test_a_life_that_ends_by_itself_blames_no_row(rows: Rows) -> None:
+    claim = rows.claim_one()
+
+    assert ledger.end_life(rows.connection, rows.worker_id, StopReason.DEVICE_LOST) == 1
+
+    row = rows.get(claim.id)
+    assert (row.status, row.attempt, row.crash_count) == ("queued", 0, 0)
+
+
+def test_a_life_that_was_ended_by_others_gives_nothing_back(rows: Rows) -> None:
+    claim = rows.claim_one()
+    rows.connection.execute(text("UPDATE workers SET stopped_at = now()"))
+
+    assert ledger.end_life(rows.connection, rows.worker_id, StopReason.DRAINED) == 0
+    assert rows.status(claim.id) == "processing"
+
+
+def test_a_result_of_before_its_life_ended_is_fenced(rows: Rows) -> None:
+    claim = rows.claim_one()
+    ledger.end_life(rows.connection, rows.worker_id, StopReason.SELF_FENCED)
+
+    assert ledger.complete(rows.connection, [success(claim)]) == []
+
+
+def _reaped(rows: Rows, *, ago_s: float) -> None:
+    """Let the last reaping be so many seconds ago."""
+    ledger.note_reaping(rows.connection)
+    rows.connection.execute(text("UPDATE reaper_runs SET ran_at = now() - :ago * interval '1 second'"), {"ago": ago_s})

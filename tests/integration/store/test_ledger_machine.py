@@ -1,9 +1,14 @@
-"""The ledger against a model of it: random walks over real Postgres, compared after every step."""
+"""The ledger against a model of it: random walks over real Postgres, compared after every step.
 
+`LEDGER_WALKS=nightly` takes more and longer ones: 5,000 walks of 50 steps.
+"""
+
+import os
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -12,13 +17,20 @@ from sqlalchemy import Engine, text
 from schemas.enums import PredictionStatus, Priority
 from store import ledger
 from store.ledger import MAX_ATTEMPTS, MAX_CRASHES
-from store.ledger_rows import Claim, Finished
+from store.ledger_rows import Claim, Finished, Requeued
 from store.models import ServedVersion
-from tests.factories import HOST, Rows, failure, success
+from tests.factories import HOST, Rows, failure, submission, success
 
 QUEUED, PROCESSING = PredictionStatus.QUEUED, PredictionStatus.PROCESSING
 
 PIDS = (1, 2, 3)
+
+#: Few, so that repeats are common.
+KEYS = ("red", "green", "blue")
+
+#: Walks and steps of each, by the profile that the environment names.
+PROFILES = {"commit": (40, 30), "nightly": (5_000, 50)}
+PROFILE = os.environ.get("LEDGER_WALKS", "commit")
 
 
 @dataclass
@@ -50,6 +62,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._claims: list[Claim] = []
         self._fence = 0
         self._terminal: dict[UUID, tuple[Any, ...]] = {}
+        self._first_of_key: dict[str, UUID] = {}
 
     def teardown(self) -> None:
         """Undo everything."""
@@ -61,6 +74,19 @@ class LedgerMachine(RuleBasedStateMachine):
         deadline_ms = 60_000 if has_deadline else None
         for prediction_id in self._rows.add_many(count, priority=priority, deadline_ms=deadline_ms):
             self._expected[prediction_id] = Expected(has_deadline=has_deadline)
+
+    @rule(key=st.sampled_from(KEYS))
+    def repeat(self, key: str) -> None:
+        """Ask with a key; whatever became of the first row of that key since, no second is made."""
+        asked = submission(self._rows.version, idempotency_key=key, request_sha256="same")
+        accepted = ledger.submit(self._connection, [asked])
+        if key not in self._first_of_key:
+            assert list(accepted) == [asked.id]
+            self._first_of_key[key] = asked.id
+            self._expected[asked.id] = Expected()
+        assert accepted.keys() <= {self._first_of_key[key]}
+        found = ledger.find_repeat(self._connection, api_key_id=asked.api_key_id, key=key)
+        assert found == (self._first_of_key[key], "same")
 
     @rule(pid=st.sampled_from(PIDS), limit=st.integers(1, 4))
     def claim(self, pid: int, limit: int) -> None:
@@ -130,6 +156,23 @@ class LedgerMachine(RuleBasedStateMachine):
                 row.crashes += 1
                 row.lose_claim(fatal=row.crashes >= MAX_CRASHES or row.attempt >= MAX_ATTEMPTS)
 
+    @precondition(lambda self: self._claims)
+    @rule(data=st.data())
+    def hang(self, data: st.DataObject) -> None:
+        """A claim is past its budget, although the heartbeat of its worker goes on; the others of that worker stay."""
+        claim = data.draw(st.sampled_from(self._claims))
+        if self._is_current(claim):
+            self._rows.shift(claim.id, "attempt_deadline_at", -1)
+            row = self._expected[claim.id]
+            row.crashes += 1
+            row.lose_claim(fatal=row.crashes >= MAX_CRASHES or row.attempt >= MAX_ATTEMPTS)
+        self._end(ledger.reap(self._connection).finished)
+
+    @rule()
+    def reap_the_living(self) -> None:
+        """Where every worker renews its lease, a reaper finds nothing, however often it looks."""
+        assert ledger.reap(self._connection) == Requeued(queued=0, finished=[])
+
     @precondition(lambda self: self._expected)
     @rule(data=st.data())
     def pass_deadline(self, data: st.DataObject) -> None:
@@ -168,12 +211,14 @@ class LedgerMachine(RuleBasedStateMachine):
             self._expected[UUID(entry.event.id)].ends.append(entry.event.status)
 
 
+@pytest.mark.timeout(180 if PROFILE == "commit" else 0)
 def test_no_walk_over_the_ledger_leaves_its_states(database: Engine, xor: ServedVersion) -> None:
+    walks, steps = PROFILES[PROFILE]
     run_state_machine_as_test(
         lambda: LedgerMachine(database, xor),  # type: ignore[arg-type]  # A function that makes one will do.
         settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
+            max_examples=walks,
+            stateful_step_count=steps,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

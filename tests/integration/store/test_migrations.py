@@ -1,7 +1,7 @@
 """The migrations: one line of them, equal to the tables, there and back again, on a database of their own."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -25,13 +25,20 @@ NAME = "migrations"
 @pytest.fixture
 def empty(postgres_url: str) -> Iterator[Engine]:
     """An empty database beside the one of the other tests."""
-    _execute(postgres_url, f"CREATE DATABASE {NAME}")
-    engine = create_database(
-        make_url(postgres_url).set(database=NAME).render_as_string(hide_password=False), application="tests"
-    )
-    yield engine
-    engine.dispose()
-    _execute(postgres_url, f"DROP DATABASE {NAME}")
+    with another_database(postgres_url, NAME) as url:
+        engine = create_database(url, application="tests")
+        yield engine
+        engine.dispose()
+
+
+@contextmanager
+def another_database(postgres_url: str, name: str) -> Iterator[str]:
+    """Yield the URL of an empty database beside the one of the other tests; it is dropped at the end."""
+    _execute(postgres_url, f"CREATE DATABASE {name}")
+    try:
+        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_there_is_one_head() -> None:

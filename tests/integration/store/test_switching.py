@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from schemas.enums import WorkerRole
+from schemas.enums import StopReason, WorkerRole
 from store import models, switching
 from store.decisions import list_decisions
 from store.errors import NoEarlierChampionError, VersionStateError
@@ -170,7 +170,7 @@ def test_a_version_that_a_worker_died_of_fails(session: Session, fleet: Fleet) -
     _age(session, 1)
 
     fleet.tell(worker_id, "one/1", failures={"one/2": None})
-    end_worker(fleet.connection, worker_id, "died")
+    end_worker(fleet.connection, worker_id, StopReason.DIED)
     settle(session)
 
     assert models.get_version(session, "one", 2).failure == "cpu-0@elsewhere died while it loaded it"
@@ -182,7 +182,7 @@ def test_a_worker_that_died_of_something_else_says_nothing_about_it(session: Ses
     _promote(session, 2)
     _age(session, 1)
 
-    end_worker(fleet.connection, worker_id, "died")
+    end_worker(fleet.connection, worker_id, StopReason.DIED)
     settle(session)
 
     assert [wanted.key for wanted in list_wanted(session)] == ["one/2"]

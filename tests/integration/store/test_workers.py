@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from schemas.enums import StopReason
 from store import ledger
 from store.tables.worker import Worker
 from store.workers import LEASE_S, end_worker, live_workers, renew_lease
@@ -52,7 +53,7 @@ def test_a_life_that_was_ended_cannot_be_renewed(rows: Rows) -> None:
 def test_a_worker_that_ended_is_not_live(rows: Rows, session: Session) -> None:
     worker_id = rows.worker()
 
-    end_worker(rows.connection, worker_id, "drained")
+    end_worker(rows.connection, worker_id, StopReason.DRAINED)
 
     assert live_workers(session) == []
     assert session.get_one(Worker, worker_id).stop_reason == "drained"
@@ -61,7 +62,7 @@ def test_a_worker_that_ended_is_not_live(rows: Rows, session: Session) -> None:
 def test_the_first_reason_of_an_end_stays(rows: Rows, session: Session) -> None:
     worker_id = rows.worker()
 
-    for reason in ("died", "drained"):
+    for reason in (StopReason.DIED, StopReason.DRAINED):
         end_worker(rows.connection, worker_id, reason)
 
     assert session.get_one(Worker, worker_id).stop_reason == "died"

@@ -1,6 +1,7 @@
 """One device with real models on it, and workers that claim from real rows."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from store.objects import ObjectStore
 from tasks.drainer import Drainer
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.spool import Spool
 from tests.factories import Rows
 
 DEVICE = "cpu:0"
@@ -40,7 +42,7 @@ def life(database: Database, committed: Rows) -> Iterator[WorkerLife]:  # noqa: 
 
 @pytest.fixture
 def make_drainer(
-    engine: Engine, life: WorkerLife, database: Database, objects: ObjectStore, valkey: redis.Redis
+    engine: Engine, life: WorkerLife, database: Database, objects: ObjectStore, valkey: redis.Redis, tmp_path: Path
 ) -> Iterator[MakeDrainer]:
     """Make a drainer; arguments replace its collaborators."""
     made: list[Drainer] = []
@@ -57,6 +59,7 @@ def make_drainer(
             "replies": valkey,
             "device": DEVICE,
             "queues": [QUEUE],
+            "spool": Spool(tmp_path / "spool", "cpu-0"),
         }
         made.append(Drainer(**collaborators | changes))
         return made[-1]

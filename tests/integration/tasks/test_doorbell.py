@@ -11,6 +11,10 @@ from schemas.names import QueueName, TaskName
 from stack.embedded import free_port
 from tasks.doorbell import FAILURES_TO_BREAK, Doorbell
 from tests.broker import PREFIX, waiting_messages
+from tests.frozen import OwnValkey
+from tests.running import wait_until
+
+PATIENCE_S = 10.0
 
 QUEUE = "inference-tests"
 MESSAGE = RunPredictions(model="xor", version=1, prediction_ids=["a", "b"])
@@ -68,3 +72,15 @@ def test_a_broker_is_asked_again_after_a_while(unheard: Doorbell, monkeypatch: p
             unheard.ring(QUEUE, MESSAGE)
 
     assert len(logs) == FAILURES_TO_BREAK + 2
+
+
+def test_a_frozen_broker_is_left_alone_and_heard_again(own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.doorbell.BREAK_S", 0.0)
+    doorbell = Doorbell(own_valkey.url)
+    assert doorbell.ring(QUEUE, MESSAGE)
+
+    with own_valkey.frozen():
+        assert not any(doorbell.ring(QUEUE, MESSAGE) for _ in range(FAILURES_TO_BREAK))
+
+    wait_until(lambda: doorbell.ring(QUEUE, MESSAGE), PATIENCE_S)
+    doorbell.close()

@@ -1,7 +1,10 @@
 """`tasks.drainer`: from queued rows to committed answers, with a real network on real rows."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -19,11 +22,14 @@ from store.database import create_database, open_session
 from store.models import ServedVersion
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks.drainer import EXIT_DEVICE_LOST, Drainer
+from tasks.drainer import Drainer
 from tasks.intake import CLAIM_LIMIT
+from tasks.life import WorkerLife
+from tasks.watchdog import EXIT_UNUSABLE
 from tests.broker import listening
 from tests.factories import Rows, add_model, break_store, picture
 from tests.integration.tasks.conftest import DEVICE, QUEUE, MakeDrainer, make_life
+from tests.outage import cut_off
 from tests.running import SAMPLES, wait_until
 
 PATIENCE_S = 10.0
@@ -42,6 +48,16 @@ class InterruptedEngine(Engine):
         for interrupt in self._interrupts:
             interrupt()
         return super().compute(key, decoded)
+
+
+class DawdlingEngine(Engine):
+    """The real engine, whose decoding takes its time from some moment on."""
+
+    seconds = 0.0
+
+    def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
+        time.sleep(self.seconds)
+        return super().decode(key, payloads)
 
 
 class UndecodingEngine(Engine):
@@ -240,6 +256,27 @@ def test_a_worker_that_stops_finishes_its_batch_and_gives_the_rest_back(
     assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
 
 
+def test_a_row_whose_deadline_is_over_before_its_launch_never_reaches_the_device(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    drainer = _dawdling(make_drainer, committed)
+    late, patient = committed.add(deadline_ms=1000), committed.add()
+
+    drainer.drain()
+
+    assert committed.statuses([late, patient]) == ["expired", "succeeded"]
+    assert (committed.get(late).started_at is None, committed.get(late).attempt) == (False, 0)
+
+
+def test_a_batch_that_is_late_as_a_whole_expires(make_drainer: MakeDrainer, committed: Rows) -> None:
+    drainer = _dawdling(make_drainer, committed)
+    late = committed.add_many(3, deadline_ms=1000)
+
+    drainer.drain()
+
+    assert committed.statuses(late) == ["expired"] * 3
+
+
 def test_a_worker_that_was_stopped_claims_no_more(drainer: Drainer, committed: Rows) -> None:
     prediction_id = committed.add()
     drainer.stop()
@@ -324,10 +361,59 @@ def test_a_worker_whose_device_is_lost_gives_everything_back_and_ends(
     monkeypatch.setattr("os._exit", _exit)
     ids = committed.add_many(CLAIM_LIMIT + 1)
 
-    with pytest.raises(SystemExit, match=str(EXIT_DEVICE_LOST)):
+    with pytest.raises(SystemExit, match=str(EXIT_UNUSABLE)):
         make_drainer(engine=InterruptedEngine(_lose_device)).drain()
 
     assert [(committed.get(each).status, committed.get(each).attempt) for each in ids] == [("queued", 0)] * len(ids)
+
+
+def test_a_worker_without_memory_gives_everything_back_and_ends(
+    make_drainer: MakeDrainer, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os._exit", _exit)
+    ids = committed.add_many(CLAIM_LIMIT + 1)
+
+    with pytest.raises(SystemExit, match=str(EXIT_UNUSABLE)):
+        make_drainer(engine=InterruptedEngine(_run_out_of_memory)).drain()
+
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in ids] == [("queued", 0)] * len(ids)
+    reason = text("SELECT stop_reason FROM workers ORDER BY id DESC LIMIT 1")
+    assert committed.connection.execute(reason).scalar_one() == "out_of_memory"
+
+
+def test_nothing_is_launched_under_a_lease_that_is_in_doubt(
+    make_drainer: MakeDrainer, committed: Rows, life: WorkerLife, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, rest = committed.add_many(CLAIM_LIMIT), committed.add_many(44)
+    # For good: a heartbeat would renew it within a moment.
+    falls_silent = partial(monkeypatch.setattr, life, "is_valid", lambda: False)
+
+    make_drainer(engine=InterruptedEngine(falls_silent)).drain()
+
+    assert set(committed.statuses(first)) == {"succeeded"}
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in rest] == [("queued", 0)] * 44
+
+
+def test_a_worker_whose_results_wait_claims_nothing_more(
+    make_drainer: MakeDrainer, committed: Rows, settings: Settings
+) -> None:
+    results = create_database(settings.database_url, application="results", pool_size=1)
+    first = committed.add()
+    with ExitStack() as away:
+        drainer = make_drainer(
+            engine=InterruptedEngine(lambda: away.enter_context(cut_off(results, committed.connection, "results"))),
+            results_database=results,
+        )
+        drainer.drain()
+        prediction_id = committed.add()
+
+        drainer.drain()
+
+        assert committed.statuses([first, prediction_id]) == ["processing", "queued"]
+    wait_until(lambda: committed.status(first) == "succeeded", PATIENCE_S)
+    drainer.drain()
+    assert committed.status(prediction_id) == "succeeded"
+    results.dispose()
 
 
 def test_the_process_that_waits_is_told(drainer: Drainer, committed: Rows, valkey: redis.Redis) -> None:
@@ -346,12 +432,26 @@ def test_a_worker_that_finds_nothing_left_says_so(drainer: Drainer, valkey: redi
         assert hear(1) == [(IDLE_CHANNEL, [QUEUE])]
 
 
+def _dawdling(make_drainer: MakeDrainer, rows: Rows) -> Drainer:
+    """Make a drainer that has the model, and whose decoding takes longer than a second from now on."""
+    engine = DawdlingEngine(DEVICE)
+    drainer = make_drainer(engine=engine)
+    rows.add()
+    drainer.drain()
+    engine.seconds = 1.2
+    return drainer
+
+
 def _exit(status: int) -> None:
     raise SystemExit(status)
 
 
 def _lose_device() -> None:
     raise DeviceLostError("the context is broken")
+
+
+def _run_out_of_memory() -> None:
+    raise MemoryError
 
 
 def _take_over(rows: Rows) -> None:

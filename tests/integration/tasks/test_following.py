@@ -1,6 +1,7 @@
 """`tasks.following`: a worker loads what is promoted beside what it serves, and says how that went."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tasks.drainer import Drainer
 from tasks.following import VersionFollower
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
+from tasks.spool import Spool
 from tests.factories import HOST, VECTOR_CONFIG, Rows, add_model, autocommit
 from tests.integration.tasks.conftest import DEVICE, QUEUE
 from tests.running import wait_until
@@ -79,7 +81,7 @@ def one(database: Database, member: Member, committed: Rows) -> Rows:
 
 @pytest.fixture
 def drainer(
-    member: Member, engine: Engine, database: Database, objects: ObjectStore, valkey: redis.Redis
+    member: Member, engine: Engine, database: Database, objects: ObjectStore, valkey: redis.Redis, tmp_path: Path
 ) -> Iterator[Drainer]:
     """Claims as the member does: another live worker would be waited for."""
     drainer = Drainer(
@@ -92,6 +94,7 @@ def drainer(
         replies=valkey,
         device=DEVICE,
         queues=[QUEUE],
+        spool=Spool(tmp_path / "spool", "cpu-0"),
     )
     yield drainer
     drainer.close()

@@ -14,7 +14,7 @@ from schemas.names import QueueName, TaskName, inference_queue
 from store.database import open_session
 from store.settings import Settings
 from store.tables.worker import Worker
-from tasks import inference_worker, maintenance_worker, training_worker
+from tasks import fetch_worker, inference_worker, maintenance_worker, training_worker
 from tasks.celery_process import node_name
 from tests.factories import BUNDLED_MODELS, Rows
 from tests.running import wait_until
@@ -25,6 +25,7 @@ ROLES = {
     WorkerRole.INFERENCE: (inference_worker, [inference_queue(node_name("cpu-0")), QueueName.INFERENCE]),
     WorkerRole.TRAINING: (training_worker, [QueueName.TRAINING]),
     WorkerRole.MAINTENANCE: (maintenance_worker, [QueueName.MAINTENANCE]),
+    WorkerRole.FETCH: (fetch_worker, [QueueName.FETCH]),
 }
 
 

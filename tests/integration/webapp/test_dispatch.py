@@ -219,6 +219,19 @@ def test_a_request_is_accepted_after_postgres_came_back(
     assert _send(dispatcher, ask()).accepted_at
 
 
+def test_a_request_that_was_refused_while_it_waited_is_not_stored(
+    start: StartDispatcher, ask: Ask, committed: Rows
+) -> None:
+    dispatcher, late = start(), ask()
+    late.refuse(DatabaseUnavailableError("the database hangs"))
+
+    dispatcher.submit([late, prompt := ask()])
+    prompt.wait(PATIENCE_S)
+
+    stored = committed.connection.execute(text("SELECT id FROM predictions")).scalars().all()
+    assert stored == [prompt.submission.id]
+
+
 def test_a_worker_is_rung_for_a_row(start: StartDispatcher, ask: Ask, doorbell: RecordingDoorbell) -> None:
     ticket = _send(start(QUEUE), ask())
 
@@ -330,6 +343,14 @@ def test_a_broker_that_is_away_refuses_no_request(start: StartDispatcher, ask: A
     dispatcher = start(QUEUE, doorbell=RecordingDoorbell(is_heard=False))
 
     assert all(_send(dispatcher, ask()).accepted_at for _ in range(3))
+
+
+def test_rows_that_a_broker_did_not_hear_of_are_rung_for_again(start: StartDispatcher, ask: Ask) -> None:
+    deaf = RecordingDoorbell(is_heard=False)
+    ticket = _send(start(QUEUE, doorbell=deaf), ask())
+
+    wait_until(lambda: len(deaf.rings) >= 2, PATIENCE_S)
+    assert deaf.ids[:2] == [[str(ticket.submission.id)]] * 2
 
 
 def test_a_fault_in_ringing_refuses_nothing_that_was_accepted(start: StartDispatcher, ask: Ask) -> None:

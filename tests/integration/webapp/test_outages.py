@@ -11,6 +11,7 @@ from sqlalchemy import text
 from stack.embedded import free_port
 from store.settings import Settings
 from tests.factories import break_store, picture
+from tests.frozen import OwnValkey
 from tests.integration.serving import Api, web_process
 from tests.integration.webapp.problems import assert_problem
 
@@ -39,6 +40,14 @@ def test_without_valkey_requests_are_answered(without_valkey: Flask, admin_key: 
     response = Api(without_valkey, admin_key).predict_xor()
 
     assert (response.status_code, response.get_json()["status"]) == (200, "succeeded")
+
+
+@pytest.mark.usefixtures("worker")
+def test_with_a_frozen_valkey_requests_are_answered(settings: Settings, own_valkey: OwnValkey, admin_key: str) -> None:
+    with web_process(settings, redis_url=own_valkey.url) as app, own_valkey.frozen():
+        answers = [Api(app, admin_key).predict_xor() for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [200] * 5
 
 
 def test_without_valkey_a_process_is_ready_and_says_what_is_missing(without_valkey: Flask) -> None:

@@ -41,8 +41,9 @@ class Heard:
     def note_forgotten(self, answered: Sequence[tuple[int, int]]) -> None:
         self.forgotten += answered
 
-    def wake(self, event: PredictionFinished) -> None:
+    def wake(self, event: PredictionFinished | None) -> None:
         """Stand for a request that waits."""
+        assert event is not None, "nobody ends this process"
         self.events.append(event)
 
     def wait_for_event(self, count: int = 1) -> None:

@@ -52,6 +52,12 @@ def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.split() == ["model", "p50", "xor", "-"]
 
 
+def test_a_table_for_a_file_cuts_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["id", "reason"], [("0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9", "the shop moves " * 20)])
+
+    assert "0199b1d0-9a31-7c44-8d0e-52b1f6a7c3d9  " + "the shop moves " * 20 in capsys.readouterr().out
+
+
 def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"path": Path("a")})
 

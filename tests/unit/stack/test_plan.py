@@ -59,13 +59,19 @@ def test_a_gpu_has_one_worker_whatever_was_measured_of_the_cpu() -> None:
 def test_a_stack_is_made_of_these_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [service.name for service in _services(settings, monkeypatch, workers=2)]
 
-    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "beat", "flower"]
+    assert names == ["web", "cpu-0", "cpu-1", "training", "maintenance", "delivery", "fetch", "beat", "flower"]
 
 
-def test_workers_of_predictions_and_trainings_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_claim_rows_hold_claims(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     services = _services(settings, monkeypatch, workers=2)
 
-    assert [service.name for service in services if service.holds_claims] == ["cpu-0", "cpu-1", "training"]
+    assert [service.name for service in services if service.holds_claims] == [
+        "cpu-0",
+        "cpu-1",
+        "training",
+        "delivery",
+        "fetch",
+    ]
 
 
 def test_a_worker_is_told_its_role_and_device(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +89,9 @@ def test_web_is_stopped_before_the_workers_and_they_before_the_servers() -> None
 
 
 def test_web_serves_as_configured() -> None:
-    command = web_command(host="0.0.0.0", port=80, processes=3)  # noqa: S104 - only compared
+    command = web_command(host="0.0.0.0", port=80, processes=3, grace_s=2.5)  # noqa: S104 - only compared
 
-    assert {"--host=0.0.0.0", "--port=80", "--workers=3", "--interface=asginl"} <= set(command)
+    assert {"webapp.server", "--host=0.0.0.0", "--port=80", "--processes=3", "--grace=2.5"} <= set(command)
 
 
 def test_a_plan_tells_where_things_are(settings: Settings) -> None:

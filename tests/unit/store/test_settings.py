@@ -1,10 +1,13 @@
 """`store.settings`: the environment of a process."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from schemas.enums import DecodePlace
+from store.addresses import OutwardRules
 from store.errors import SettingsError
 from store.settings import Settings
 
@@ -103,4 +106,47 @@ def test_less_than_one_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TORCHQUEUE_COMPUTE_THREADS", "0")
 
     with pytest.raises(SettingsError, match="TORCHQUEUE_COMPUTE_THREADS"):
+        Settings.from_env()
+
+
+def test_strangers_urls_lead_to_the_public_internet_unless_the_operator_says_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings.from_env().outward == OutwardRules()
+    monkeypatch.setenv("TORCHQUEUE_OUTWARD_NETWORKS", "10.1.0.0/16, fd00::/8")
+    monkeypatch.setenv("TORCHQUEUE_OUTWARD_PORTS", "8080")
+
+    networks = (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
+    assert Settings.from_env().outward == OutwardRules(networks=networks, ports=frozenset({8080}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OUTWARD_NETWORKS", "10.1.2.3/16"),
+        ("OUTWARD_NETWORKS", "inside"),
+        ("OUTWARD_PORTS", "0"),
+        ("OUTWARD_PORTS", "a"),
+    ],
+)
+def test_what_is_no_network_and_no_port_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"TORCHQUEUE_{name}", value)
+
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env()
+
+
+def test_pictures_are_decoded_in_the_sandbox_unless_the_operator_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings.from_env().decode is DecodePlace.SANDBOX
+    monkeypatch.setenv("TORCHQUEUE_DECODE", "threads")
+
+    assert Settings.from_env().decode is DecodePlace.THREADS
+
+
+def test_another_place_to_decode_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHQUEUE_DECODE", "elsewhere")
+
+    with pytest.raises(SettingsError, match="sandbox or threads"):
         Settings.from_env()

@@ -5,7 +5,8 @@ import sys
 from functools import cache
 
 WITHOUT_TORCH = "tasks.training_worker, tasks.maintenance_worker, tasks.worker, tasks.beat"
-ALL = f"tasks.inference_worker, {WITHOUT_TORCH}"
+OUTWARD = "tasks.delivery_worker, tasks.fetch_worker"
+ALL = f"tasks.inference_worker, {WITHOUT_TORCH}, {OUTWARD}"
 
 
 def test_no_worker_process_loads_flask() -> None:
@@ -14,7 +15,7 @@ def test_no_worker_process_loads_flask() -> None:
 
 def test_only_the_inference_worker_loads_torch() -> None:
     assert "torch" in _loaded_by(ALL)
-    assert "torch" not in _loaded_by(WITHOUT_TORCH)
+    assert "torch" not in _loaded_by(f"{WITHOUT_TORCH}, {OUTWARD}")
 
 
 @cache

@@ -13,14 +13,15 @@ from celery import Celery
 from sqlalchemy import Engine
 
 import celeryconfig
-from schemas.messages import JudgeVersion, RunPredictions, TrainModel
+from schemas.messages import FetchInputs, JudgeVersion, RunPredictions, TrainModel
 from schemas.names import QueueName, TaskName
 from store.objects import ObjectStore
 from store.settings import Settings
-from tasks import forgetting, gating, inference, maintenance, retraining, training
+from tasks import fetching, forgetting, gating, inference, maintenance, retraining, training
 from tasks.app import create_celery
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
+from tasks.fetching import Fetcher
 from tasks.maintenance import Maintenance
 from tasks.retraining import Retraining
 from tasks.training import TrainingRunner
@@ -46,6 +47,7 @@ def app(settings: Settings) -> Celery:
     jobs = Maintenance(database, create_autospec(redis.Redis, instance=True, spec_set=True), doorbell, timedelta(90))
     inference.register(app, create_autospec(Drainer, instance=True, spec_set=True), doorbell, "inference-cpu-0")
     maintenance.register(app, jobs)
+    fetching.register(app, create_autospec(Fetcher, instance=True, spec_set=True))
     objects = create_autospec(ObjectStore, instance=True, spec_set=True)
     forgetting.register(app, forgetting.Forgetting(database, objects))
     training.register(app, create_autospec(TrainingRunner, instance=True, spec_set=True))
@@ -64,6 +66,7 @@ def test_the_registered_tasks_are_those_that_have_a_name(app: Celery) -> None:
     ("name", "message"),
     [
         (TaskName.RUN_PREDICTIONS, RunPredictions),
+        (TaskName.FETCH_INPUTS, FetchInputs),
         (TaskName.TRAIN_MODEL, TrainModel),
         (TaskName.JUDGE_VERSION, JudgeVersion),
     ],
@@ -81,7 +84,12 @@ def test_beat_schedules_only_registered_tasks(app: Celery) -> None:
 def test_beat_runs_every_job_that_takes_no_message() -> None:
     scheduled = {entry["task"] for entry in celeryconfig.beat_schedule.values()}
 
-    assert scheduled == set(TaskName) - {TaskName.RUN_PREDICTIONS, TaskName.TRAIN_MODEL, TaskName.JUDGE_VERSION}
+    assert scheduled == set(TaskName) - {
+        TaskName.RUN_PREDICTIONS,
+        TaskName.FETCH_INPUTS,
+        TaskName.TRAIN_MODEL,
+        TaskName.JUDGE_VERSION,
+    }
 
 
 def test_a_scheduled_task_can_be_called_without_arguments(app: Celery) -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from schemas.enums import Priority
 from webapp.backlog import FORGET_AFTER_S, Backlog
+from webapp.forecast import RANKS, Place
 
 XOR = ("xor", 1)
 
@@ -48,3 +50,16 @@ def test_rows_that_were_handed_over_are_still_open(backlog: Backlog) -> None:
 
 def test_a_row_whose_end_was_never_heard_is_dropped(backlog: Backlog) -> None:
     assert backlog.unrung(FORGET_AFTER_S + 1.5) == [(XOR, 1, FORGET_AFTER_S - 0.5)]
+
+
+def test_it_is_told_what_ended_and_not_what_was_lost_sight_of() -> None:
+    left: list[Place] = []
+    backlog = Backlog(left.append)
+    place = Place(1, RANKS[Priority.NORMAL], "xor/1")
+    backlog.add("a", XOR, 0.0, place)
+    backlog.add("b", XOR, 0.0, place)
+
+    backlog.forget(["a", "unknown"])
+    backlog.unrung(FORGET_AFTER_S + 1.0)
+
+    assert left == [place]

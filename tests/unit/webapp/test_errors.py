@@ -3,25 +3,32 @@
 import inspect
 from pathlib import Path
 
+import psycopg2
 import pytest
 from flask import Flask
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from schemas.problems import CONTENT_TYPE
 from store import errors as store
 from store.settings import Settings
 from webapp import errors
 from webapp.app import create_app
-from webapp.errors import KINDS, WebError, register_error_handlers
+from webapp.errors import KINDS, WebError, describe, register_error_handlers
 
 #: Raised where no request is answered: at a start, in a worker, on the command line.
 ELSEWHERE = {
     store.StoreError,
     store.SettingsError,
-    store.UnknownKeyError,
     store.ObjectMissingError,
     store.SchemaVersionError,
     # Of workers alone.
     store.StaleClaimError,
+    store.OutwardError,
+    store.UrlRefusedError,
+    store.HostUnavailableError,
+    store.AnswerRefusedError,
+    # A base alone.
+    errors.RefusedError,
     # Told by its number among the results of a file.
     errors.BadLineError,
     WebError,
@@ -88,3 +95,15 @@ def test_members_without_value_are_left_out(app: Flask) -> None:
         body = errors.problem(404, "unknown-path", "Not Found", "nothing", field=None).get_json()
 
     assert "field" not in body
+
+
+def test_a_server_that_breaks_off_is_away_whatever_class_tells_it() -> None:
+    broken_off = DatabaseError("SELECT 1", {}, psycopg2.DatabaseError("server closed the connection unexpectedly"))
+    broken_off.connection_invalidated = True
+    refused = IntegrityError("INSERT", {}, psycopg2.IntegrityError("duplicate key"))
+
+    answer = describe(broken_off)
+
+    assert answer is not None
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert describe(refused) is None

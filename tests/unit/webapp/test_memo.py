@@ -71,3 +71,15 @@ def test_a_failure_is_told_to_all_who_waited_and_not_remembered(source: Source) 
 
     assert [str(failure) for failure in failures] == ["away", "away"]
     assert memo.get("a") == "A"
+
+
+def test_what_is_stale_is_read_again_and_the_rest_is_not(source: Source) -> None:
+    memo = Memo(source.read, 60)
+    memo.get("a")
+    memo.get("b")
+
+    memo.forget(lambda key: key == "a")
+    memo.get("a")
+    memo.get("b")
+
+    assert source.readings == 3

@@ -42,6 +42,9 @@ FILLED = {
     "prediction_id": UUID,
     "training_id": UUID,
     "backtest_id": "1",
+    "key_id": "7hQ2mZx0Ta",
+    "webhook_id": UUID,
+    "delivery_id": UUID,
     "catalog": "shop",
     "external_id": "42",
 }

@@ -157,3 +157,30 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+def test_a_ticket_whose_process_ends_is_settled_without_an_answer(ticket: Ticket) -> None:
+    ticket.accept(NOW)
+
+    ticket.finish(None)
+
+    ticket.wait(PATIENCE_S)
+    assert (ticket.accepted_at, ticket.finished) == (NOW, None)
+
+
+def test_a_ticket_whose_process_ends_is_let_be_accepted_first(ticket: Ticket) -> None:
+    ticket.finish(None)
+    ticket.accept(NOW)
+
+    ticket.wait(PATIENCE_S)
+
+    assert ticket.accepted_at == NOW
+
+
+def test_a_long_poll_in_a_process_that_ends_is_over() -> None:
+    waiter = Waiter(PATIENCE_S)
+
+    waiter.wake(None)
+
+    waiter.wait()
+    assert waiter.is_over()

@@ -1,0 +1,228 @@
+"""Where faults happen: a whole stack, its servers in our hands, clients that never stop asking, and the checker."""
+
+import base64
+import json
+import random
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from schemas.messages import RunPredictions
+from schemas.names import QueueName, inference_queue
+from stack.bootstrap import BUNDLED
+from store.database import create_database
+from store.replies import connect_redis
+from tasks.doorbell import Doorbell
+from tasks.maintenance import Maintenance
+from tests.broker import PREFIX
+from tests.faults.checker import Checker, Findings
+from tests.faults.family import Family, Relative
+from tests.faults.history import Clients, History
+from tests.faults.servers import Server, running_servers
+from tests.running import NO_VARIABLES, RunningStack
+
+#: So small that one burst of requests is many batches, and a worker that dies takes a few rows with it.
+MAX_BATCH = 2
+
+RING_S = 0.02
+PROBE_TIMEOUT_S = 60.0
+PROBE_PAUSE_S = 0.05
+
+
+class Arena:
+    """One stack and all that the faults need of it.
+
+    Attributes:
+        stack: As `torchqueue up` runs it.
+        postgres: Its Postgres.
+        valkey: Its Valkey.
+        family: Bears further processes.
+        clients: Ask all the time.
+        rng: Of this run.
+        environment: With which further processes of ours reach the servers.
+        releases: Whether deaths are told at once, as the supervisor does; False leaves them to leases.
+        folder: For whatever a fault needs.
+    """
+
+    def __init__(
+        self,
+        stack: RunningStack,
+        postgres: Server,
+        valkey: Server,
+        folder: Path,
+        *,
+        environment: Mapping[str, str],
+        seed: int,
+        pause_s: float,
+    ) -> None:
+        self.stack, self.postgres, self.valkey, self.folder = stack, postgres, valkey, folder
+        self.rng = random.Random(seed)
+        self.log_dir = folder / "log"
+        self.environment = {**stack.settings, "TORCHQUEUE_VAR": str(folder), **environment}
+        self.releases = True
+        self._releaser = create_database(postgres.url, application="suite", pool_size=2)
+        self._maintenance = Maintenance(
+            self._releaser, connect_redis(valkey.url), Doorbell(valkey.url), timedelta(days=90)
+        )
+        self.family = Family(self.environment, self.log_dir, self.release)
+        self.history = History()
+        self.clients = Clients(self.history, [stack.url], stack.admin_key, pause_s=pause_s, seed=seed)
+        self.doorbell = Doorbell(valkey.url)
+        self.broker = redis.Redis.from_url(valkey.url, socket_timeout=5, socket_connect_timeout=2)
+        self._heard = RungIds(valkey.url)
+        secrets = [
+            stack.admin_key,
+            stack.flower_auth[1],
+            make_url(valkey.url.replace("redis://:", "redis://u:")).password,
+        ]
+        self.checker = Checker(libpq(postgres.url), secrets=[str(secret) for secret in secrets], logs=self.log_dir)
+
+    @property
+    def database(self) -> Engine:
+        """The database, as the suite sees it."""
+        return self._releaser
+
+    def ring(self, victims: Sequence[Relative]) -> None:
+        """Ring workers for rows that may be there or not."""
+        for victim in victims:
+            if not victim.died.is_set():
+                message = RunPredictions(model="xor", version=1, prediction_ids=[])
+                self.doorbell.ring(inference_queue(victim.node), message)
+
+    def ring_until_dead(self, victims: Sequence[Relative], timeout_s: float) -> list[Relative]:
+        """Ring workers until each has died; returns those that did."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until and not all(victim.died.is_set() for victim in victims):
+            self.ring(victims)
+            time.sleep(RING_S)
+        return [victim for victim in victims if victim.died.is_set()]
+
+    def probe(self) -> float:
+        """Ask until an answer with a result comes; returns how long that took, seconds."""
+        began = time.monotonic()
+        request = self.history.begin(random.Random(1))
+        request.key = request.key or f"probe-{request.number}"
+        headers = {"Authorization": f"Bearer {self.stack.admin_key}"}
+        with httpx.Client(base_url=self.stack.url, headers=headers, timeout=15) as client:
+            while time.monotonic() - began < PROBE_TIMEOUT_S:
+                # A "maybe" or a refusal is asked again with the same key.
+                if self.history.ask(client, request, "wait=10") and request.label is not None:
+                    break
+                time.sleep(PROBE_PAUSE_S)
+        return time.monotonic() - began
+
+    def check(self) -> Findings:
+        """Judge all since the last check. No client may be asking."""
+        requests, refusals = self.history.take()
+        return self.checker.check(requests, refusals, self._heard.take())
+
+    def close(self) -> None:
+        """End all that the suite started beside the stack."""
+        self.checker.orphans.close()
+        self._heard.close()
+        self.family.close()
+        self._releaser.dispose()
+
+    def release(self, pid: int) -> None:
+        """What the supervisor does when a process of its own has died."""
+        if not self.releases:
+            return
+        with suppress(SQLAlchemyError, redis.RedisError):
+            self._maintenance.release_dead_worker(socket.gethostname(), pid)
+
+
+class RungIds:
+    """Reads along what is sent to Valkey, and keeps the ids that doorbells name."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+        self._ids: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="doorbells", daemon=True)
+        self._thread.start()
+
+    def take(self) -> set[str]:
+        """Return the ids since the last call."""
+        taken, self._ids = self._ids, set()
+        return taken
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join(3)
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with suppress(redis.RedisError, OSError, ValueError), self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
+                while not self._stop.is_set():
+                    self._note(monitor.next_command()["command"])
+            self._stop.wait(0.1)
+
+    def _note(self, command: str) -> None:
+        if command.startswith(f"LPUSH {PREFIX}{QueueName.INFERENCE}") and "forged" not in command:
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
+                message = json.loads(command[command.index("{") :])
+                self._ids |= set(_kwargs(message).get("prediction_ids", []))
+
+
+def _kwargs(message: dict[str, Any]) -> dict[str, Any]:
+    _, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+    return dict(kwargs)
+
+
+def libpq(url: str) -> str:
+    """The address of an embedded Postgres as libpq takes it."""
+    parsed = make_url(url)
+    return f"host={parsed.query['host']} user={parsed.username} dbname={parsed.database}"
+
+
+@contextmanager
+def running_arena(
+    folder: Path, *, seed: int, environment: Mapping[str, str] = NO_VARIABLES, pause_s: float = 0.04
+) -> Iterator[Arena]:
+    """Run an arena in a folder of its own, which is left for whoever wants to read its logs.
+
+    Args:
+        folder: Must not be in use.
+        seed: Of all choices.
+        environment: Of the stack's processes.
+        pause_s: Of each client between two requests.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        postgres, valkey = stack.enter_context(running_servers(folder))
+        addresses = {"TORCHQUEUE_DATABASE_URL": postgres.url, "TORCHQUEUE_REDIS_URL": valkey.url}
+        running = stack.enter_context(
+            RunningStack.start(
+                folder,
+                "--workers=1",
+                "--web-processes=1",
+                f"--models={_small_models(folder)}",
+                environment={**addresses, **environment},
+            )
+        )
+        arena = Arena(running, postgres, valkey, folder, environment=environment, seed=seed, pause_s=pause_s)
+        stack.callback(arena.close)
+        yield arena
+
+
+def _small_models(folder: Path) -> Path:
+    """Make a folder with the smallest model alone, so that a worker is ready within a second."""
+    models = folder / "models"
+    if not models.exists():
+        shutil.copytree(BUNDLED / "xor", models / "xor")
+        described = json.loads((models / "xor" / "model.json").read_text())
+        (models / "xor" / "model.json").write_text(json.dumps({**described, "max_batch": MAX_BATCH}))
+    return models

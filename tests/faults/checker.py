@@ -1,0 +1,341 @@
+"""The one checker of the invariants I1 to I13, over what clients were told and what plain SQL finds.
+
+It shares no line with the store. A witness of its own, a trigger, writes down every move of every row: who moved it,
+under which fence, and whether the worker that held it was alive. What is judged where stands in docs/reliability.md.
+"""
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from tests.faults.history import DECLARED, NONCE_STEP, Request
+
+#: A row must have ended so long after the last fault.
+END_WITHIN_S = 60.0
+
+#: A row may be held by a dead worker for so long, counted while Postgres answers.
+ORPHANED_S = 5.0
+
+MAX_ATTEMPTS = 3
+MAX_CRASHES = 2
+
+#: How an innocent row ends that was in a killed process twice, or in three attempts: declared, and counted apart.
+GIVEN_UP = frozenset({"worker_crash", "attempts_exhausted"})
+
+TERMINAL = ("succeeded", "failed", "canceled", "expired")
+
+WITNESS = """
+CREATE SCHEMA IF NOT EXISTS witness;
+CREATE TABLE IF NOT EXISTS witness.moves (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    id uuid NOT NULL, from_status text, to_status text NOT NULL,
+    attempt integer, crashes integer, crashes_before integer,
+    fence bigint, worker_id bigint, holder_alive boolean, error_code text,
+    writer text DEFAULT current_setting('application_name'));
+CREATE INDEX IF NOT EXISTS moves_id ON witness.moves (id);
+CREATE OR REPLACE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO witness.moves (id, to_status, attempt, crashes, fence)
+        VALUES (NEW.id, NEW.status, NEW.attempt, NEW.crash_count, NEW.fence);
+    ELSIF NEW.status <> OLD.status OR NEW.fence IS DISTINCT FROM OLD.fence THEN
+        INSERT INTO witness.moves (
+            id, from_status, to_status, attempt, crashes, crashes_before, fence, worker_id, holder_alive, error_code)
+        SELECT NEW.id, OLD.status, NEW.status, NEW.attempt, NEW.crash_count, OLD.crash_count,
+            NEW.fence, NEW.worker_id, OLD.attempt_deadline_at > now() AND EXISTS (
+                SELECT FROM workers w
+                WHERE w.id = OLD.worker_id AND w.stopped_at IS NULL AND w.lease_expires_at > now()),
+            NEW.error_code;
+    END IF;
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS witness ON predictions;
+CREATE TRIGGER witness AFTER INSERT OR UPDATE ON predictions FOR EACH ROW EXECUTE FUNCTION witness.note();
+"""
+
+MOVES = """
+    SELECT m.*, CAST(m.id AS text) AS id, w.name AS holder
+    FROM witness.moves m LEFT JOIN workers w ON w.id = m.worker_id
+    WHERE m.n > %s ORDER BY m.n
+"""
+
+ROWS = """
+    SELECT CAST(id AS text) AS id, status, input, result ->> 'label' AS label, result IS NULL AS empty, error_code,
+        attempt, crash_count FROM predictions
+    WHERE id IN (SELECT id FROM witness.moves WHERE n > %s) OR id = ANY(CAST(%s AS uuid[]))
+"""
+
+THERE = "SELECT CAST(id AS text) AS id FROM predictions WHERE id = ANY(CAST(%s AS uuid[]))"
+
+ORPHANS = """
+    SELECT CAST(p.id AS text) AS id FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id
+    WHERE p.status = 'processing' AND (w.id IS NULL OR w.stopped_at IS NOT NULL OR w.lease_expires_at < now())
+"""
+
+HELD = """
+    SELECT w.pid, max(extract(epoch FROM p.finished_at)) AS ended FROM witness.moves m
+    JOIN workers w ON w.id = m.worker_id JOIN predictions p ON p.id = m.id
+    WHERE m.to_status = 'processing' AND w.pid = ANY(%s) GROUP BY w.pid
+"""
+
+#: What an answer or a log must never hold, beside the secrets of this very stack.
+LEAKS = re.compile(
+    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|mk_[a-z]+_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
+)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken promise."""
+
+    invariant: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.detail}"
+
+
+@dataclass
+class Findings:
+    """What a check found.
+
+    Attributes:
+        accepted: Ids that clients were told.
+        lost: Of these, how many are missing, open or wrong.
+        doubled: Rows that were completed twice, and keys with two ids.
+        given_up: Innocent rows that failed since processes died under them too often.
+        violations: All broken promises.
+    """
+
+    accepted: int = 0
+    lost: int = 0
+    doubled: int = 0
+    given_up: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+    def add(self, invariant: str, details: Iterable[str]) -> int:
+        """Note violations; returns how many."""
+        found = [Violation(invariant, detail) for detail in details]
+        self.violations += found
+        return len(found)
+
+
+class Checker:
+    """Judges a stack.
+
+    Args:
+        dsn: Of its Postgres, for libpq.
+        secrets: Texts that no answer and no log may hold.
+        logs: Folder of its logs.
+    """
+
+    def __init__(self, dsn: str, *, secrets: Sequence[str], logs: Path) -> None:
+        self._dsn = dsn
+        self._secrets = [secret for secret in secrets if len(secret) > 8]
+        self._logs = logs
+        self._read_until: dict[Path, int] = {}
+        self._asked: dict[int, Request] = {}
+        self._rows_of: dict[int, set[str]] = {}
+        self._since = 0
+        with closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(WITNESS)
+            cursor.execute("SELECT coalesce(max(n), 0) AS n FROM witness.moves")
+            self._since = cursor.fetchone()["n"]
+        self.orphans = OrphanWatch(self._connect)
+
+    def check(self, requests: Sequence[Request], refusals: Sequence[str], rung: Iterable[str] = ()) -> Findings:
+        """Wait for the end of what is open, then judge all since the last check.
+
+        Args:
+            requests: Of the clients.
+            refusals: Bodies of answers that were no 2xx.
+            rung: Ids that doorbells named.
+        """
+        findings = Findings()
+        self._await_end()
+        accepted = {name for request in requests for name in request.ids}
+        rows = {row["id"]: row for row in self._query(ROWS, (self._since, list(accepted)))}
+        moves = self._query(MOVES, (self._since,))
+        self._since = max([self._since, *(move["n"] for move in moves)])
+        findings.accepted = len(accepted)
+        self._judge_ends(findings, requests, rows)
+        self._judge_known(findings, requests, rows, rung)
+        self._judge_moves(findings, moves)
+        self._judge_answers(findings, requests, refusals)
+        findings.add("I8", self.orphans.take())
+        return findings
+
+    def ended_at(self, pids: Sequence[int]) -> dict[int, float]:
+        """By process id of a worker: wall clock of the last end among all rows that it ever held."""
+        return {row["pid"]: float(row["ended"]) for row in self._query(HELD, (list(pids),)) if row["ended"]}
+
+    def _judge_ends(self, findings: Findings, requests: Sequence[Request], rows: dict[str, Any]) -> None:
+        """I1, I3, I7, I9 and I10."""
+        for request in requests:
+            if len(set(request.ids)) > 1:
+                findings.doubled += findings.add("I7", [f"key {request.key} stands for {sorted(set(request.ids))}"])
+            for name in set(request.ids):
+                problem = _problem(request, rows.get(name))
+                if problem is not None:
+                    findings.lost += findings.add(*problem)
+                elif rows[name]["status"] == "failed":
+                    findings.given_up += 1
+        for row in rows.values():
+            if (row["status"] == "succeeded") == row["empty"]:
+                findings.add("I3", [f"{row['id']} is {row['status']} and its result is {row['label']}"])
+            if row["attempt"] > MAX_ATTEMPTS or row["crash_count"] > MAX_CRASHES:
+                findings.add("I9", [f"{row['id']} had {row['attempt']} attempts, {row['crash_count']} crashes"])
+
+    def _judge_known(
+        self, findings: Findings, requests: Sequence[Request], rows: dict[str, Any], rung: Iterable[str]
+    ) -> None:
+        """I2: each row belongs to a request, each request has one row, and doorbells name rows that are there."""
+        # What was asked before the last check may arrive after it: a frozen server reads it late.
+        self._asked |= {request.number: request for request in requests}
+        for row in rows.values():
+            number = _number(row["input"])
+            if number not in self._asked:
+                findings.add("I2", [f"nobody asked for {row['id']}"])
+                continue
+            ids = self._rows_of.setdefault(number, set())
+            is_second = bool(ids) and row["id"] not in ids
+            ids.add(row["id"])
+            if is_second:
+                invariant = "I7" if self._asked[number].key else "I2"
+                findings.doubled += findings.add(invariant, [f"request {number} has {len(ids)} rows"])
+        named = [name for name in rung if name not in rows]
+        there = {row["id"] for row in self._query(THERE, (named,))}
+        findings.add("I2", [f"a doorbell named {name}, which is no row" for name in named if name not in there])
+
+    def _judge_moves(self, findings: Findings, moves: Sequence[Any]) -> None:
+        """I4, I5 and the reaper's right to take back."""
+        fences: dict[str, int] = {}
+        ends: Counter[str] = Counter()
+        for move in moves:
+            name, source, target = move["id"], move["from_status"], move["to_status"]
+            if source in TERMINAL:
+                findings.add("I4", [f"{name} went from {source} to {target}"])
+            if target == "processing":
+                if move["fence"] <= fences.get(name, 0):
+                    findings.add("I5", [f"the fence of {name} went from {fences[name]} to {move['fence']}"])
+                fences[name] = move["fence"]
+            elif target in TERMINAL:
+                ends[name] += 1
+            if source == "processing" and target == "succeeded" and move["writer"] != move["holder"]:
+                findings.add("I5", [f"{name} was {move['holder']}'s and was completed by {move['writer']}"])
+            if move["crashes"] > (move["crashes_before"] or 0) and move["holder_alive"]:
+                findings.add("I5", [f"{name} was taken from {move['holder']}, which was alive"])
+        findings.doubled += findings.add(
+            "I3", [f"{name} ended {count} times" for name, count in ends.items() if count > 1]
+        )
+
+    def _judge_answers(self, findings: Findings, requests: Sequence[Request], refusals: Sequence[str]) -> None:
+        """I11 and I12."""
+        statuses = Counter(status for request in requests for status in request.statuses)
+        findings.add(
+            "I11", [f"status {status}, {count} times" for status, count in statuses.items() if status not in DECLARED]
+        )
+        findings.add("I12", {f"an answer holds {leak}" for body in refusals if (leak := self._leak(body))})
+        for log in self._logs.glob("*.log"):
+            with log.open("rb") as lines:
+                lines.seek(self._read_until.get(log, 0))
+                text = lines.read().decode(errors="replace")
+                self._read_until[log] = lines.tell()
+            findings.add("I12", {f"{log.name} holds a secret" for secret in self._secrets if secret in text})
+
+    def _leak(self, text: str) -> str | None:
+        if any(secret in text for secret in self._secrets):
+            return "a secret of this stack"
+        found = LEAKS.search(text)
+        return None if found is None else repr(found.group(0)[:40])
+
+    def _await_end(self) -> None:
+        until = time.monotonic() + END_WITHIN_S
+        while time.monotonic() < until:
+            with suppress(psycopg2.Error):
+                if not self._query("SELECT FROM predictions WHERE status IN ('queued', 'processing') LIMIT 1", ()):
+                    return
+            time.sleep(0.1)
+
+    def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with closing(self._connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
+
+    def _connect(self) -> Any:
+        connection = psycopg2.connect(
+            self._dsn, cursor_factory=RealDictCursor, connect_timeout=2, application_name="checker"
+        )
+        connection.autocommit = True
+        return connection
+
+
+class OrphanWatch:
+    """I8, looked at all the time: no row is held by a dead worker for longer than `ORPHANED_S`.
+
+    The seconds in which Postgres did not answer do not count, since nobody could have taken the row back.
+    """
+
+    def __init__(self, connect: Any) -> None:
+        self._connect = connect
+        self._since: dict[str, float] = {}
+        self._found: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="orphans", daemon=True)
+        self._thread.start()
+
+    def take(self) -> list[str]:
+        """Return what was found since the last call."""
+        found, self._found = self._found, set()
+        return [f"{name} was held by a dead worker for more than {ORPHANED_S:.0f} s" for name in sorted(found)]
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.5):
+            try:
+                with closing(self._connect()) as connection, connection.cursor() as cursor:
+                    cursor.execute("SET statement_timeout = '2s'")
+                    cursor.execute(ORPHANS)
+                    self._note({row["id"] for row in cursor.fetchall()})
+            except psycopg2.Error:
+                self._since.clear()
+
+    def _note(self, held: set[str]) -> None:
+        now = time.monotonic()
+        self._since = {name: self._since.get(name, now) for name in held}
+        self._found |= {name for name, since in self._since.items() if now - since > ORPHANED_S}
+
+
+def _problem(request: Request, row: Any) -> tuple[str, list[str]] | None:
+    """Say what is wrong with the row of an accepted request, as an invariant and its detail."""
+    if row is None:
+        return "I1", [f"request {request.number} was accepted as {request.ids[0]}, which is no row"]
+    if row["status"] not in TERMINAL:
+        return "I1", [f"{row['id']} is still {row['status']}"]
+    if row["status"] == "failed" and row["error_code"] in GIVEN_UP:
+        return None
+    if row["status"] != "succeeded":
+        return "I10", [f"{row['id']} is {row['status']}: {row['error_code']}"]
+    told = {request.expected, request.label or request.expected}
+    wrong = [f"{row['id']} says {row['label']}, not {sorted(told)}"] if told != {row["label"]} else []
+    return ("I3", wrong) if wrong else None
+
+
+def _number(value: Any) -> int | None:
+    """Read the number of its request out of a row's input."""
+    if not isinstance(value, list) or not value:
+        return None
+    return round((float(value[0]) - int(float(value[0]) + 1e-12)) / NONCE_STEP)

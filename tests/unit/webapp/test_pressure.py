@@ -1,0 +1,52 @@
+"""`webapp.pressure`: what is known between two looks."""
+
+import pytest
+
+from schemas.enums import Priority
+from webapp.forecast import RANKS, Place
+from webapp.pressure import Changes
+
+COSTS = {"xor/1": 0.5}
+PLACE = Place(1, RANKS[Priority.NORMAL], "xor/1")
+
+
+@pytest.fixture
+def changes() -> Changes:
+    """One row of normal priority was committed."""
+    changes = Changes(COSTS)
+    changes.enter(PLACE, 10.0)
+    return changes
+
+
+def test_a_row_that_was_committed_waits(changes: Changes) -> None:
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (1, 1)
+
+
+def test_a_row_that_ended_waits_no_more(changes: Changes) -> None:
+    changes.leave(PLACE)
+
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (0, 0)
+
+
+def test_it_goes_before_those_that_come_after(changes: Changes) -> None:
+    assert changes.before_s(10.0) == 0.5
+
+
+def test_it_does_not_go_before_those_that_are_more_urgent(changes: Changes) -> None:
+    assert changes.before_s(0.0) == 0.0
+
+
+def test_what_was_done_is_no_work_any_more(changes: Changes) -> None:
+    changes.leave(PLACE)
+
+    assert changes.before_s(10.0) == 0.0
+
+
+def test_a_tenants_work_counts_for_its_own_rows_that_are_no_more_urgent(changes: Changes) -> None:
+    assert changes.key_work == {1: [0.0, 0.5, 0.5]}
+
+
+def test_a_row_that_answers_nobody_is_no_tenants(changes: Changes) -> None:
+    changes.enter(PLACE._replace(api_key_id=None), 10.0)
+
+    assert (changes.rows, changes.key_rows.get(1, 0)) == (2, 1)
