@@ -14,6 +14,7 @@ from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
 from stack.commands.promotions import decisions_, promote_, rollback_, versions_
 from stack.commands.reindex import reindex
+from stack.commands.retraining import retrain_
 from stack.commands.traffic import compare_, traffic_
 from stack.commands.tune import tune
 from stack.console import console, one_line_errors, print_json, print_table
@@ -36,6 +37,7 @@ models.add_command(rollback_)
 models.add_command(decisions_)
 models.add_command(traffic_)
 models.add_command(compare_)
+models.add_command(retrain_)
 
 
 @models.command("list")

@@ -122,7 +122,7 @@ NOT_RUN = {
     "memory limits of the kernel": "what it sends is SIGKILL, which is run",
     "poison among 32 pictures": "tests/integration/tasks/test_drainer.py halves batches; no real process is killed",
     "kills of trainings": "python -m benchmarks.training_kills",
-    "webhooks (I6)": "judged where the branch that delivers them is in",
+    "webhooks (I6)": "tests/e2e/test_webhooks.py kills the process that delivers under load",
     "p99 of untouched tenants (I13)": "means nothing where two cores run the stack, its load and its faults",
 } | ({} if injectors.FAKETIME else {"wrong clocks": "libfaketime is not installed"})
 
