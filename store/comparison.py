@@ -29,6 +29,9 @@ from store.traffic import arm_versions
 #: Without a split, a comparison goes back so far.
 DEFAULT_SPAN = timedelta(seconds=DAY_S)
 
+#: Web processes go by a new split after so long at the latest; what they assigned until then says nothing of it.
+FOLLOWED_WITHIN = timedelta(seconds=5)
+
 #: Pairs of a shadow's results and answers that are looked at, the latest ones.
 SHADOW_PAIRS = 10_000
 
@@ -242,7 +245,7 @@ def _sample_ratio(session: Session, row: Traffic | None, since: datetime) -> Sam
         StickyKey.ITEM: ("items", sql.ASSIGNED_ITEMS),
         StickyKey.API_KEY: ("api_keys", sql.ASSIGNED_KEYS),
     }[StickyKey(row.sticky)]
-    start = max(since, row.updated_at)
+    start = max(since, row.updated_at + FOLLOWED_WITHIN)
     versions = [version for version in arm_versions(session, row) if row.weights.get(str(version.number))]
     found = statement.run(
         session.connection(),

@@ -23,7 +23,8 @@ FIND_BY_ID = PreparedStatement(
     FROM json_to_recordset(CAST(:rows AS json)) AS n(number integer, prediction_id uuid)
     JOIN predictions p ON p.id = n.prediction_id
     JOIN models m ON m.id = p.model_id
-    WHERE CAST(:api_key_id AS bigint) IS NULL OR p.api_key_id = :api_key_id
+    WHERE p.shadow_of IS NULL AND p.backtest_id IS NULL
+        AND (CAST(:api_key_id AS bigint) IS NULL OR p.api_key_id = :api_key_id)
 """,
 )
 

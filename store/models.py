@@ -16,7 +16,7 @@ from store.errors import (
     UnknownModelError,
     UnknownVersionError,
 )
-from store.schedules import begin_schedule
+from store.schedules import begin_schedule, find_schedule
 from store.tables import registry as _registry  # noqa: F401 - relationships name tables that nothing else here imports
 from store.tables.gate_verdict import GateVerdict
 from store.tables.model import Model
@@ -160,9 +160,11 @@ def configure(session: Session, *, name: str, settings: ModelSettings) -> Model:
             f"a {model.kind} model finds its index by the row of the request; its placement must be `queue`"
         )
     model.settings = settings.dump()
+    # From now on, and not from whenever beat comes by; what was due while it was switched off is not caught up.
     if settings.retraining is not None:
-        # From now on, and not from whenever beat comes by.
         begin_schedule(session, model.id, settings.retraining.cron)
+    elif find_schedule(session, model.id) is not None:
+        begin_schedule(session, model.id, None)
     session.flush()
     return model
 

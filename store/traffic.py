@@ -103,7 +103,8 @@ def read_split(session: Session, champion: ServedVersion) -> Split | None:
 def set_traffic(session: Session, *, name: str, plan: TrafficPlan, actor: str, reason: str = "") -> None:
     """Split a model's traffic. Web processes follow within seconds; the same plan again changes nothing.
 
-    A comparison goes on over a change of the shares, and begins anew with other versions or another champion.
+    A comparison begins anew with other versions, shares, another policy or another champion: what was gathered under
+    shares that follow the answers, or at another time of the model's life, must not be added to what comes now.
 
     Args:
         session: The decision is committed with it.
@@ -128,7 +129,7 @@ def set_traffic(session: Session, *, name: str, plan: TrafficPlan, actor: str, r
         row is not None
         and before is not None
         and row.champion_id == model.champion_id
-        and set(before.weights) == set(plan.weights)
+        and (before.policy, before.weights) == (plan.policy, plan.weights)
     )
     if row is None:
         row = Traffic(model_id=model.id)

@@ -159,7 +159,7 @@ def _latency(latency_ms: Mapping[str, float], settings: GateSettings) -> Guard:
 
 
 def _worst_class(evidence: Evidence, settings: GateSettings) -> Guard | None:
-    """The label that loses most, of those with enough items; None where items have no labels."""
+    """The label that loses most beyond chance, of those with enough items; None where items have no labels."""
     losses = []
     for name, found in evidence.sets.items():
         for label in sorted(set(found["groups"] or ())):
@@ -168,11 +168,12 @@ def _worst_class(evidence: Evidence, settings: GateSettings) -> Guard | None:
                 losses.append((gain, f"{label} on {name}"))
     if not losses:
         return None
-    # The smaller of the loss and what chance leaves of it: a label of few items is not held against the candidate.
-    worst, where = min(losses, key=lambda loss: loss[0].high)
-    loss, limit = -worst.gain, settings.max_class_loss
+    limit = settings.max_class_loss
+    # What chance may explain, as with a label of few items, is not held against the candidate.
+    broken = [loss for loss in losses if -loss[0].gain > limit and loss[0].high <= 0]
+    worst, where = min(broken or losses, key=lambda loss: loss[0].high)
     detail = f"{where}: {worst.candidate:.3f} against {worst.baseline:.3f} on {worst.items} items"
-    return Guard(name="class_regression", value=loss, limit=limit, held=loss <= limit or worst.high > 0, detail=detail)
+    return Guard(name="class_regression", value=-worst.gain, limit=limit, held=not broken, detail=detail)
 
 
 def _only(found: Mapping[str, Any], label: str) -> dict[str, Any]:

@@ -250,6 +250,16 @@ def test_shares_that_are_off_are_told(traffic: Traffic) -> None:
     assert traffic.compare().sample_ratio.is_off
 
 
+def test_what_was_assigned_before_all_heard_of_the_shares_is_not_held_against_them(traffic: Traffic) -> None:
+    traffic.split()
+    traffic.ends(1, 60)
+    # Two seconds before the predictions came in.
+    traffic.session.execute(text("UPDATE traffic SET updated_at = now() - interval '92 s'"))
+    traffic.session.expire_all()
+
+    assert not traffic.compare().sample_ratio.is_off
+
+
 @pytest.mark.parametrize("changes", [{"sticky": StickyKey.HEADER}, {"policy": TrafficPolicy.LEARNED}])
 def test_shares_that_nobody_knows_are_not_checked(traffic: Traffic, changes: dict[str, Any]) -> None:
     traffic.split(**changes)

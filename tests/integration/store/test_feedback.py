@@ -128,6 +128,14 @@ def test_another_tenants_prediction_is_unknown(rows: Rows, session: Session) -> 
         get_feedback(session, prediction_id, api_key_id=OTHER_TENANT)
 
 
+def test_what_was_computed_for_nobody_cannot_be_corrected(rows: Rows) -> None:
+    shadow = answered(rows, shadow_of=answered(rows))
+
+    [outcome] = correct(rows, word(shadow))
+
+    assert isinstance(outcome, UnknownPredictionError)
+
+
 def test_an_admin_corrects_any_tenants_prediction(rows: Rows, session: Session) -> None:
     prediction_id = answered(rows, api_key_id=OTHER_TENANT)
 

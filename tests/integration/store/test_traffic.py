@@ -1,5 +1,6 @@
 """`store.traffic`: splits that are set, read, refused, and end by themselves."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,24 +140,34 @@ def test_ending_a_split_twice_decides_once(session: Session) -> None:
     assert decisions(session).count(DecisionAction.TRAFFIC) == 2
 
 
-def test_a_comparison_goes_on_when_only_the_shares_change(session: Session) -> None:
+def test_a_comparison_goes_on_when_only_a_shadow_comes_in(session: Session) -> None:
     put(session)
     _age(session)
     started_at = read_traffic(session, NAME).started_at
 
-    put(session, TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 50, 2: 50}))
+    put(session, replace(FIXED, shadows=(3,)))
 
     state = read_traffic(session, NAME)
     assert state.started_at == started_at
     assert state.updated_at != started_at
 
 
-def test_a_comparison_begins_anew_with_other_versions(session: Session) -> None:
+@pytest.mark.parametrize(
+    ("policy", "weights"),
+    [
+        (TrafficPolicy.FIXED, {1: 50, 2: 50}),
+        (TrafficPolicy.FIXED, {1: 50, 3: 50}),
+        (TrafficPolicy.LEARNED, {1: 95, 2: 5}),
+    ],
+)
+def test_a_comparison_begins_anew_with_other_versions_shares_or_policy(
+    session: Session, policy: TrafficPolicy, weights: dict[int, float]
+) -> None:
     put(session)
     _age(session)
     started_at = read_traffic(session, NAME).started_at
 
-    put(session, TrafficPlan(policy=TrafficPolicy.FIXED, weights={1: 50, 3: 50}))
+    put(session, TrafficPlan(policy=policy, weights=weights))
 
     assert read_traffic(session, NAME).started_at != started_at
 

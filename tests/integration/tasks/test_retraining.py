@@ -65,6 +65,18 @@ def test_missed_ticks_are_caught_up_once(retraining: Retraining, database: Datab
     assert triggers(database) == ["schedule"]
 
 
+def test_ticks_of_the_time_in_which_it_was_switched_off_are_not_caught_up(
+    retraining: Retraining, database: Database
+) -> None:
+    set_up(database, HOURLY)
+    set_up(database, None, missed_hours=50)
+    set_up(database, HOURLY)
+
+    retraining.retrain_models()
+
+    assert triggers(database) == []
+
+
 def test_a_tick_fires_once_however_many_beats_run(retraining: Retraining, database: Database) -> None:
     set_up(database, HOURLY, missed_hours=1)
 

@@ -134,6 +134,16 @@ def test_a_label_that_becomes_much_worse_refuses_a_better_candidate() -> None:
     assert decision.reason.startswith("guard broken: Coat on held_out: 0.600 against 0.900 on 100 items")
 
 
+def test_a_label_that_breaks_the_guard_is_not_hidden_by_one_that_loses_more_surely() -> None:
+    groups = ["Bag"] * 2000 + ["Coat"] * 60 + ["Shirt"] * 2000
+    candidate = scores(1740, 260) + scores(45, 15) + scores(2000, 0)
+    champion = scores(1920, 80) + scores(54, 6) + scores(1000, 1000)
+
+    decision = decide(evidence(sets={"held_out": made_of(candidate, champion, groups)}), SETTINGS)
+
+    assert decision.reason.startswith("guard broken: Coat on held_out: 0.750 against 0.900 on 60 items")
+
+
 def test_a_label_of_few_items_is_not_held_against_a_candidate() -> None:
     groups = ["Bag"] * 185 + ["Coat"] * 15
     sets = {"held_out": made_of(scores(185, 0) + scores(0, 15), scores(120, 65) + scores(15, 0), groups)}
