@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test faults model-check soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
+.PHONY: help up down test faults model-check fuzz soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=com
 
 model-check: $(DEV) ## Check the protocol of the queue in every order of steps and faults, and that bugs are found
 	$(BIN)/python -m tests.model_check $(ARGS)
+
+fuzz: $(DEV) ## Send broken requests and corrupt pictures, and count what becomes of them
+	$(BIN)/python -m tests.fuzz.raw
+	$(BIN)/python -m tests.fuzz.images
 
 soak: $(DEV) ## Run at 70 % load with a fault every two minutes and look for leaks; MINUTES=30
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
