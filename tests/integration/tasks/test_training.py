@@ -23,7 +23,8 @@ from schemas.enums import FeedbackChoice, TrainingTrigger, WorkerRole
 from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
-from store.errors import ObjectMissingError
+from store.errors import ObjectMissingError, ObjectsUnavailableError
+from store.gate_verdicts import waiting_for_judgement
 from store.ledger import complete
 from store.lineage import versions_that_saw
 from store.models import ServedVersion, get_version, resolve
@@ -333,6 +334,25 @@ def test_the_time_limit_ends_two_processes(bench: Bench, database: Database, mon
     assert (training.status, training.error_code) == ("failed", "time_limit")
     assert len(started) == PAIR_AND_LAUNCHER
     assert [job for job in started if is_alive(job)] == []
+
+
+def test_a_judge_that_fails_costs_neither_the_version_nor_the_trainings_that_wait(
+    bench: Bench, database: Database
+) -> None:
+    asked = [ask(database, TINY)]
+
+    def fail(_model: str, _number: int, _training_id: UUID) -> None:
+        if len(asked) == 1:
+            asked.append(ask(database, TINY))
+        raise ObjectsUnavailableError("the object store is away")
+
+    bench.runner(judge=fail).drain()
+
+    done = [read(database, training_id) for training_id in asked]
+    assert [training.status for training in done] == ["succeeded", "succeeded"]
+    with open_session(database) as session:
+        waiting = waiting_for_judgement(session, older_than_s=0.0)
+    assert {("xor", training.version.number) for training in done if training.version} <= set(waiting)
 
 
 def test_feedback_that_is_gone_by_the_start_fails_the_training(
