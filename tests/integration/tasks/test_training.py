@@ -33,7 +33,7 @@ from store.tables.training import Training
 from store.trainings import PostedData, get_training, list_examples, request_training
 from tasks.life import WorkerLife
 from tasks.training import TrainingRunner
-from tasks.training_folder import Place
+from tasks.training_folder import Place, prepare_folder
 from tests.factories import Rows, autocommit, clean, success
 from webapp.posted import pack_json
 
@@ -368,6 +368,37 @@ def test_feedback_that_is_gone_by_the_start_fails_the_training(
 
     training = read(database, training_id)
     assert (training.status, training.error_code) == ("failed", "no_data")
+
+
+@pytest.mark.usefixtures("runner")
+def test_what_is_forgotten_while_a_manifest_is_made_is_not_in_it(
+    bench: Bench, database: Database, xor: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with autocommit(database) as connection:
+        gone, *kept = correct(database, Rows(connection, xor), count=5)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+    store = bench.objects.put
+
+    def put(data: bytes) -> str:
+        with database.begin() as connection:
+            connection.execute(text("DELETE FROM feedback WHERE prediction_id = :id"), {"id": gone})
+        return store(data)
+
+    monkeypatch.setattr(bench.objects, "put", put)
+    with database.begin() as connection:
+        claim = ledger.claim_training(connection, worker_id=bench.life.worker_id, device="cpu:0", only=training_id)
+    assert claim is not None
+    bench.folder.joinpath("laid-out").mkdir()
+
+    prepare_folder(
+        bench.folder / "laid-out", claim, database=database, objects=bench.objects, place=Place(device="cpu", threads=1)
+    )
+
+    with open_session(database) as session:
+        rows = list_examples(session, training_id, api_key_id=None, after=None, limit=100)
+    seen = {row.prediction_id for row in rows}
+    assert gone not in seen
+    assert set(kept) <= seen
 
 
 def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
