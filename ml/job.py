@@ -100,6 +100,7 @@ def main() -> None:
         print(problem, flush=True)  # noqa: T201 - the log of this training
     try:
         with joined(torch.device(job.device)) as device:
+            _log_world()
             run(job, folder, str(device), _tell)
     except MLError as error:
         _tell({"event": "failed", "code": error_code(error), "detail": str(error)})
@@ -161,6 +162,12 @@ def _read_correction(row: dict[str, Any], inputs: Path) -> Correction:
 
 def _log_skipped(count: int, reason: str) -> None:
     print(f"left out {count} example(s) that cannot be used, such as: {reason}", flush=True)  # noqa: T201 - the log
+
+
+def _log_world() -> None:
+    world = current_world()
+    if world.is_first and not world.is_alone:
+        print(f"{world.size} processes train together", flush=True)  # noqa: T201 - the log of this training
 
 
 def _hand_over(epoch: int, path: Path, tell: Tell) -> None:

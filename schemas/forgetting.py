@@ -19,6 +19,7 @@ EXAMPLE: dict[str, Any] = {
     "idempotency_keys": 0,
     "objects": {"removed": 2, "kept": 1, "pending": 0},
     "versions": [{"model": "fashion", "version": 3}],
+    "trainings": [{"model": "fashion", "id": "0198a1c2-7d3e-7f00-8000-00000000000a"}],
 }
 
 
@@ -35,6 +36,13 @@ class LearnedVersionSchema(AnswerSchema):
 
     model = fields.String(required=True, metadata={"description": "Name of the model."})
     version = fields.Integer(required=True, metadata={"description": "Number of the version."})
+
+
+class CanceledTrainingSchema(AnswerSchema):
+    """A training that was learning from the item, and is cancelled."""
+
+    model = fields.String(required=True, metadata={"description": "Name of the model."})
+    id = fields.UUID(required=True, metadata={"description": "Of the training."})
 
 
 class ForgottenItemSchema(ItemReferenceSchema):
@@ -54,4 +62,9 @@ class ForgottenItemSchema(ItemReferenceSchema):
         fields.Nested(LearnedVersionSchema),
         required=True,
         metadata={"description": "Versions that had learned from it; train others in their place to undo that too."},
+    )
+    trainings = fields.List(
+        fields.Nested(CanceledTrainingSchema),
+        required=True,
+        metadata={"description": "Trainings under way that were learning from it: cancelled; ask for them again."},
     )

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from schemas.enums import DecisionAction
-from store import feedback_sql, ledger
+from store import feedback_sql, ledger, training_ledger
 from store import forgetting_sql as sql
 from store.decisions import record_decision
 from store.errors import ObjectsUnavailableError, UnknownItemError
@@ -27,6 +27,7 @@ from store.lineage import versions_that_saw
 from store.objects import ObjectStore
 from store.partitions import first_kept_id
 from store.tables.model_version import ModelVersion
+from store.training_ledger import CanceledTraining
 
 log = structlog.get_logger()
 
@@ -40,6 +41,9 @@ FEEDBACK_GROUP = 10_000
 REQUEST_PATIENCE = timedelta(seconds=2)
 JOB_PATIENCE = timedelta(minutes=10)
 
+#: Of a training that was cancelled; it does not say which.
+REASON = "canceled: an item that it was learning from was forgotten; ask for the training again"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forgotten:
@@ -48,6 +52,7 @@ class Forgotten:
     Attributes:
         counts: By what it was, as `schemas.forgetting` tells it.
         versions: Those that had learned from it.
+        trainings: Those that were learning from it, and are cancelled.
         canceled: Requests that were still open; publish them after the commit.
         answered: Pairs of tenant and model version whose remembered answers may be about it.
         digests: Files that may be removed, unless another row uses them.
@@ -55,6 +60,7 @@ class Forgotten:
 
     counts: dict[str, int]
     versions: list[tuple[str, int]]
+    trainings: list[CanceledTraining]
     canceled: list[Finished]
     answered: list[tuple[int, int]]
     digests: list[str]
@@ -92,6 +98,8 @@ def forget_item(session: Session, *, catalog: str, external_id: str, api_key_id:
     if not rows and not entries:
         raise UnknownItemError(f"nothing is known of item {external_id!r} in catalog {catalog!r}")
     ids = [row.id for row in rows]
+    # Before versions are looked for: what is registered meanwhile is among them.
+    trainings = training_ledger.cancel_learning(connection, ids, reason=REASON)
     versions = versions_that_saw(session, ids)
     canceled = ledger.cancel_all(connection, ids)
     feedback = connection.execute(sql.FEEDBACK, {"ids": ids}).all()
@@ -99,7 +107,7 @@ def forget_item(session: Session, *, catalog: str, external_id: str, api_key_id:
     connection.execute(sql.DELETE_ITEM, {"item_id": item})
     digests = _digests(rows, entries)
     connection.execute(sql.NOTE_OBJECTS, {"digests": digests})
-    _decide(session, rows, entries, feedback, versions, actor)
+    _decide(session, rows, entries, feedback, versions, trainings, actor)
     return Forgotten(
         counts=counts
         | {
@@ -108,6 +116,7 @@ def forget_item(session: Session, *, catalog: str, external_id: str, api_key_id:
             "embeddings": sum(entry.places for entry in entries),
         },
         versions=[(version.model.name, version.number) for version in versions],
+        trainings=trainings,
         canceled=canceled,
         answered=sorted({(row.api_key_id, row.model_version_id) for row in rows}),
         digests=digests,
@@ -206,26 +215,29 @@ def _decide(
     entries: Sequence[Row[Any]],
     feedback: Sequence[Row[Any]],
     versions: Sequence[ModelVersion],
+    trainings: Sequence[CanceledTraining],
     actor: str,
 ) -> None:
-    """Record for each model how much it lost, and who had learned from it; not whose it was."""
+    """Record for each model how much it lost, and who had learned or was learning from it; not whose it was."""
     predictions, places = Counter(row.model_id for row in rows), Counter(entry.model_id for entry in entries)
     corrected = {row.model_id: row.feedback for row in feedback}
     learned = {
         model_id: [version.number for version in versions if version.model_id == model_id]
         for model_id in {version.model_id for version in versions}
     }
-    for model_id in sorted({*predictions, *places, *learned}):
+    learning = {training.model_id: [str(training.id)] for training in trainings}  # A model has one at a time.
+    for model_id in sorted({*predictions, *places, *learned, *learning}):
         record_decision(
             session,
             model_id=model_id,
             action=DecisionAction.FORGET,
             actor=actor,
-            reason="an item was forgotten; the versions that had learned from it are in the figures",
+            reason="an item was forgotten; what had learned or was learning from it is in the figures",
             figures={
                 "predictions": predictions[model_id],
                 "feedback": corrected.get(model_id, 0),
                 "index_entries": places[model_id],
                 "versions": learned.get(model_id, []),
+                "trainings": learning.get(model_id, []),
             },
         )

@@ -6,10 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
 
 from schemas.enums import FeedbackChoice, TrainingStatus
 from schemas.training_options import TrainingOptions
+from store import feedback_sql
+from store.feedback import FEEDBACK_LOCK_ID
 from store.holdout import HELD_OUT, held_out_parts
 from store.tables.feedback import Feedback
 from store.tables.prediction import Prediction
@@ -65,6 +69,14 @@ def choose_rows(session: Session, model_id: int, options: TrainingOptions) -> It
         if len(page) < PAGE:
             return
         before = page[-1]["prediction_id"]
+
+
+def hold_feedback(session: Session, prediction_ids: Sequence[UUID]) -> bool:
+    """Keep what was chosen from being forgotten until the transaction ends; returns whether all of it is there."""
+    feedback_sql.LOCK.run(session.connection(), lock=FEEDBACK_LOCK_ID)
+    ids = func.unnest(cast(list(prediction_ids), ARRAY(Uuid())))
+    statement = select(func.count()).select_from(Feedback).where(Feedback.prediction_id.in_(select(ids)))
+    return session.scalar(statement) == len(prediction_ids)
 
 
 def read_inputs(session: Session, prediction_ids: Sequence[UUID]) -> dict[UUID, Any]:

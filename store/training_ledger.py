@@ -55,6 +55,15 @@ class TakenBack:
     failed: Sequence[UUID]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanceledTraining:
+    """A training that was cancelled before it made a version, and its model."""
+
+    id: UUID
+    model_id: int
+    model: str
+
+
 CLAIM = text("""
     WITH head AS (
         SELECT id FROM trainings WHERE status = 'queued' AND (CAST(:only AS uuid) IS NULL OR id = :only)
@@ -118,6 +127,23 @@ CRASH = text(f"""
 CANCEL = text("""
     UPDATE trainings SET status = 'canceled', finished_at = now()
     WHERE id = :id AND status IN ('queued', 'processing') RETURNING id
+""")
+
+LEARNING = """
+    t.status IN ('queued', 'processing') AND EXISTS (
+        SELECT FROM training_examples e WHERE e.training_id = t.id AND e.prediction_id = ANY(CAST(:ids AS uuid[])))
+"""
+
+# Who registers a version locks its model before its training; the other way round both would wait for each other.
+LOCK_LEARNING = text(f"""
+    SELECT id FROM models WHERE id IN (SELECT t.model_id FROM trainings t WHERE {LEARNING})
+    ORDER BY id FOR NO KEY UPDATE
+""")
+
+CANCEL_LEARNING = text(f"""
+    UPDATE trainings t SET status = 'canceled', error_detail = :reason, finished_at = now(),
+        log = right(t.log || CAST(:reason AS text) || chr(10), :longest)
+    FROM models m WHERE m.id = t.model_id AND {LEARNING} RETURNING t.id, t.model_id, m.name AS model
 """)
 
 # Of workers that are gone: back into the queue, or failed when it keeps killing its process. Past the deadline nobody
@@ -239,6 +265,17 @@ def cancel(connection: Connection, training_id: UUID) -> bool:
         False when it is finished already, or unknown.
     """
     return connection.execute(CANCEL, {"id": training_id}).one_or_none() is not None
+
+
+def cancel_learning(connection: Connection, prediction_ids: Sequence[UUID], *, reason: str) -> list[CanceledTraining]:
+    """Cancel the trainings under way that learn from any of these predictions; each row and log says the reason.
+
+    One that is just being registered is waited for: after this, either it is cancelled or its version is there.
+    """
+    ids = list(prediction_ids)
+    connection.execute(LOCK_LEARNING, {"ids": ids})
+    rows = connection.execute(CANCEL_LEARNING, {"ids": ids, "reason": reason, "longest": MAX_LOG_CHARACTERS}).mappings()
+    return sorted((CanceledTraining(**row) for row in rows), key=lambda training: training.id)
 
 
 def reap(connection: Connection) -> TakenBack:

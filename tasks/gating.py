@@ -27,6 +27,7 @@ from store.gate_verdicts import Verdict, carry_out, find_verdict
 from store.models import get_version, lock_model
 from store.objects import ObjectStore
 from store.settings import plugins_from_env
+from store.switching import may_answer
 from store.tables.model_version import ModelVersion
 from tasks.gate_rules import Decision, Evidence, decide
 
@@ -66,7 +67,8 @@ def judge(
     """Compare a version with its model's champion, store the verdict, and do what the model's policy says.
 
     Blocks for as long as the comparison takes, which runs in a process of its own; the caller loads no torch. Never
-    raises for what is wrong with the candidate: that is a verdict. A version that was judged already keeps its verdict.
+    raises for what is wrong with the candidate: that is a verdict. A version that was judged already keeps its verdict;
+    one that somebody decided about by hand, or that workers could not load, gets none.
 
     Args:
         database: Where versions, feedback and verdicts are.
@@ -90,14 +92,16 @@ def judge(
             match = _match(candidate)
         if known is not None:
             return GateOutcome(known.outcome)
-        if match.candidate.archived_at is not None or match.candidate is match.champion:
+        if _is_settled(match.candidate):
             return GateOutcome.UNDECIDED
         decision = _examine(database, objects, match)
         outcome = _conclude(database, match, decision, training_id)
         if outcome is not None:
             log.info("version_judged", model=model, version=version, outcome=outcome, reason=decision.reason)
             return outcome
-    log.warning("version_not_judged", model=model, version=version, reason="the champion changed each time")
+    log.warning(
+        "version_not_judged", model=model, version=version, reason="what it was compared with changed each time"
+    )
     return GateOutcome.UNDECIDED
 
 
@@ -108,6 +112,12 @@ def register(app: Celery, database: Database, objects: ObjectStore) -> None:
     def judge_version(*, model: str, version: int) -> None:
         """Compare a trained version with the champion and do what the model's policy says."""
         judge(database=database, objects=objects, model=model, version=version)
+
+
+def _is_settled(candidate: ModelVersion) -> bool:
+    """Whether it has its part already, as `waiting_for_judgement` sees it, or may have none."""
+    owner = candidate.model
+    return not may_answer(candidate) or candidate.id in (owner.champion_id, owner.upcoming_id, owner.challenger_id)
 
 
 def _match(candidate: ModelVersion) -> _Match:
@@ -121,12 +131,14 @@ def _match(candidate: ModelVersion) -> _Match:
 
 
 def _conclude(database: Database, match: _Match, decision: Decision, training_id: UUID | None) -> GateOutcome | None:
-    """Store and carry out; None when the champion is another by now, so that the comparison is about nobody."""
+    """Store and carry out; None when the model moved on meanwhile, so that the comparison is about nobody."""
     champion_id = None if match.champion is None else match.champion.id
     with open_session(database) as session:
         if lock_model(session, match.candidate.model.name).champion_id != champion_id:
             return None
         candidate = get_version(session, match.candidate.model.name, match.candidate.number)
+        if _is_settled(candidate):
+            return None
         verdict = Verdict(
             outcome=decision.outcome,
             reason=decision.reason,

@@ -133,9 +133,16 @@ class TrainingRunner:
             self._fail(claim, TrainingErrorCode.INTERNAL, f"a fault of ours: {type(error).__name__}; see the log")
         else:
             if number is not None and not TrainingOptions.load(claim.options).promote:
-                self._judge(claim.model, number, claim.id)
+                self._have_judged(claim, number)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _have_judged(self, claim: TrainingClaim, number: int) -> None:
+        try:
+            self._judge(claim.model, number, claim.id)
+        # Whatever went wrong, the version is there and `judge_waiting` finds it; the trainings that wait go on.
+        except Exception:
+            log.exception("version_not_judged", training_id=str(claim.id), model=claim.model, version=number)
 
     def _train(self, claim: TrainingClaim, folder: Path) -> int | None:
         """Train; returns the number of the new version, None when there is none."""

@@ -19,7 +19,7 @@ from store.errors import NoTrainingDataError, ObjectMissingError, StaleClaimErro
 from store.models import get_version_by_id
 from store.objects import ObjectStore
 from store.tables.model_version import ModelVersion
-from store.training_data import ChosenRow, choose_rows, read_inputs
+from store.training_data import ChosenRow, choose_rows, hold_feedback, read_inputs
 from store.training_ledger import TrainingClaim
 from store.trainings import MIN_EXAMPLES
 
@@ -119,6 +119,23 @@ def _read_manifest(claim: TrainingClaim, objects: ObjectStore) -> list[dict[str,
 def _freeze(
     claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, database: Database, objects: ObjectStore
 ) -> list[dict[str, Any]]:
+    """Fix what is learned from. What was forgotten since it was chosen is not: then all is chosen anew."""
+    is_fixed = False
+    while not is_fixed:
+        rows, digest = _choose(claim, options, parent, database, objects)
+        examples = [(UUID(row["prediction_id"]), row["revision"]) for row in rows]
+        with open_session(database) as session:
+            is_fixed = hold_feedback(session, [prediction_id for prediction_id, _ in examples])
+            if is_fixed and not ledger.freeze(session.connection(), claim, manifest_sha256=digest, examples=examples):
+                raise StaleClaimError(f"training {claim.id} is no longer ours")
+    log.info("training_frozen", training_id=str(claim.id), manifest=digest, examples=len(rows))
+    return rows
+
+
+def _choose(
+    claim: TrainingClaim, options: TrainingOptions, parent: ModelVersion, database: Database, objects: ObjectStore
+) -> tuple[list[dict[str, Any]], str]:
+    """Choose rows and store their manifest; returns its digest too."""
     with open_session(database) as session:
         rows = [_manifest_row(row) for row in choose_rows(session, claim.model_id, options)]
     rows.reverse()
@@ -126,13 +143,7 @@ def _freeze(
         _check_rows(rows, classes=parent.config["kind"] == CLASSIFICATION)
     header = _manifest_header(claim, options, parent, rows)
     manifest = "".join(f"{json.dumps(line, sort_keys=True)}\n" for line in (header, *rows)).encode()
-    digest = objects.put(manifest)
-    examples = [(UUID(row["prediction_id"]), row["revision"]) for row in rows]
-    with open_session(database) as session:
-        if not ledger.freeze(session.connection(), claim, manifest_sha256=digest, examples=examples):
-            raise StaleClaimError(f"training {claim.id} is no longer ours")
-    log.info("training_frozen", training_id=str(claim.id), manifest=digest, examples=len(rows))
-    return rows
+    return rows, objects.put(manifest)
 
 
 def _manifest_header(

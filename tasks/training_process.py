@@ -11,7 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
+
+import psutil
 
 #: Inference on the same machine has the right of way.
 NICENESS = 10
@@ -27,7 +29,7 @@ PINNED = "CUDA_VISIBLE_DEVICES"
 
 
 class TrainingProcess:
-    """`python -m ml.job FOLDER`, or as many of it as train together, in a process group of its own.
+    """`python -m ml.job FOLDER`, or as many of it as train together, below a launcher.
 
     Its standard input is a pipe that it watches: whatever becomes of this process, it does not outlive it.
 
@@ -49,6 +51,8 @@ class TrainingProcess:
             errors="replace",
             start_new_session=True,
         )
+        # Made while the number is certainly this process's: later it could be another's.
+        self._root = psutil.Process(self._process.pid)
         self._reader = threading.Thread(target=self._read, name="training-output", daemon=True)
         self._reader.start()
 
@@ -88,13 +92,29 @@ class TrainingProcess:
 
     def kill(self) -> None:
         """End it with all that it started, at once; its memory is free when this returns."""
+        family = self._hold()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait(KILL_TIMEOUT_S)
+        # Its hang-up ends those whose launcher died before them, which nobody finds: they would hold the output open.
+        self._close(self._process.stdin)
         self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._close(self._process.stdout)
+
+    def _hold(self) -> list[psutil.Process]:
+        """Keep it from starting more; returns what it started. `torchrun` gives each process a session of its own."""
+        with suppress(psutil.NoSuchProcess):
+            self._root.suspend()
+            return self._root.children(recursive=True)
+        return []
+
+    @staticmethod
+    def _close(pipe: IO[str] | None) -> None:
+        assert pipe is not None, "it was asked for"
+        pipe.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None, "it was asked for"

@@ -90,7 +90,8 @@ def remove(var_dir: Path, model: str, catalog: str, external_id: str) -> None:
 def forget(var_dir: Path, catalog: str, external_id: str, yes: bool, as_json: bool) -> None:
     """Remove all that is stored of an item, under every key, and name the versions that have learned from it.
 
-    Its predictions with their inputs and feedback, and its places in indexes. There is no way back.
+    Its predictions with their inputs and feedback, and its places in indexes. Trainings under way that learn from it
+    are cancelled. There is no way back.
     """
     if not yes:
         click.confirm(f"Forget all that is stored of {catalog}/{external_id}?", abort=True)
@@ -107,6 +108,8 @@ def forget(var_dir: Path, catalog: str, external_id: str, yes: bool, as_json: bo
     )
     if gone["versions"]:
         print_table(["learned from it", "version"], [(each["model"], each["version"]) for each in gone["versions"]])
+    if gone["trainings"]:
+        print_table(["was learning from it", "canceled training"], [(t["model"], t["id"]) for t in gone["trainings"]])
 
 
 def _put(client: ApiClient, model: str, catalog: str, photo: Photo) -> str | None:

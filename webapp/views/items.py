@@ -34,9 +34,9 @@ class ItemViews(MethodView):
         """Forget an item.
 
         Removes what is stored of it under your key, an admin of every key: its predictions, their inputs, masks and
-        feedback, its places in indexes, and the keys of its requests. What was still open is cancelled. Weights that
-        were trained with it are not undone; the answer names their versions, and the log of decisions keeps that
-        something was forgotten, not what.
+        feedback, its places in indexes, and the keys of its requests. What was still open is cancelled, and so are
+        trainings under way that learn from it; the answer names them. Weights that were trained with it are not
+        undone; the answer names their versions, and the log of decisions keeps that something was forgotten, not what.
         """
         collaborators, caller = services(), principal()
         with open_session(collaborators.database) as session:
@@ -56,6 +56,7 @@ class ItemViews(MethodView):
             **forgotten.counts,
             "objects": files,
             "versions": [{"model": model, "version": number} for model, number in forgotten.versions],
+            "trainings": [{"model": training.model, "id": training.id} for training in forgotten.trainings],
         }
 
 

@@ -13,7 +13,7 @@ from store import ledger
 from store.decisions import list_decisions
 from store.errors import ObjectMissingError, UnknownItemError
 from store.feedback import Correction, record_feedback
-from store.forgetting import Forgotten, drop_expired_feedback, forget_item, remove_objects
+from store.forgetting import REASON, Forgotten, drop_expired_feedback, forget_item, remove_objects
 from store.models import resolve
 from store.objects import ObjectStore
 from store.partitions import first_kept_id
@@ -144,6 +144,31 @@ def test_the_versions_that_learned_from_it_are_named(rows: Rows, session: Sessio
     assert forgotten.versions == [("xor", 1)]
 
 
+@pytest.mark.parametrize("status", ["queued", "processing"])
+def test_a_training_that_learns_from_it_is_cancelled_named_and_told_why(
+    rows: Rows, session: Session, status: str
+) -> None:
+    training_id = _train(rows, answered(rows), status=status)
+
+    forgotten = forget(session)
+
+    assert [(each.id, each.model) for each in forgotten.trainings] == [(training_id, "xor")]
+    assert forgotten.versions == []
+    row = rows.connection.execute(text("SELECT * FROM trainings WHERE id = :id"), {"id": training_id}).one()
+    assert (row.status, row.error_detail, row.log) == ("canceled", REASON, f"{REASON}\n")
+    [decision] = list_decisions(session, model_id=rows.version.model_id, limit=1)
+    assert decision.figures["trainings"] == [str(training_id)]
+
+
+def test_a_training_that_learns_from_others_goes_on(rows: Rows, session: Session) -> None:
+    answered(rows)
+    training_id = _train(rows, answered(rows, **OTHER_ITEM), status="processing")
+
+    assert forget(session).trainings == []
+    statement = text("SELECT status FROM trainings WHERE id = :id")
+    assert rows.connection.execute(statement, {"id": training_id}).scalar_one() == "processing"
+
+
 def test_the_log_of_decisions_tells_how_much_and_not_what(rows: Rows, session: Session) -> None:
     prediction_id = answered(rows)
     correct(rows, prediction_id, "1")
@@ -153,7 +178,7 @@ def test_the_log_of_decisions_tells_how_much_and_not_what(rows: Rows, session: S
 
     [decision] = list_decisions(session, model_id=rows.version.model_id, limit=1)
     assert (decision.action, decision.actor) == ("forget", "tests")
-    assert decision.figures == {"predictions": 1, "feedback": 1, "index_entries": 0, "versions": [1]}
+    assert decision.figures == {"predictions": 1, "feedback": 1, "index_entries": 0, "versions": [1], "trainings": []}
     assert "42" not in decision.reason
 
 
@@ -268,17 +293,20 @@ def _index(rows: Rows, tenant: int, digest: str = DIGEST, **item: str) -> None:
     )
 
 
-def _train(rows: Rows, prediction_id: UUID) -> None:
-    """Say that the champion comes from a training which learned from this prediction."""
-    training = {"id": uuid7(), "version": rows.version.model_version_id, "model": rows.version.model_id}
+def _train(rows: Rows, prediction_id: UUID, status: str = "succeeded") -> UUID:
+    """Say that a training learned from this prediction; of one that succeeded comes the champion."""
+    version = rows.version.model_version_id if status == "succeeded" else None
+    training_id = uuid7()
+    training = {"id": training_id, "version": version, "model": rows.version.model_id, "status": status}
     rows.connection.execute(
         text("""
             INSERT INTO trainings (id, model_id, status, trigger, actor, options, seed, time_limit_s, model_version_id)
-            VALUES (:id, :model, 'succeeded', 'api', 'tests', '{"start": "scratch"}', 0, 1, :version)
+            VALUES (:id, :model, :status, 'api', 'tests', '{"start": "scratch"}', 0, 1, :version)
         """),
         training,
     )
     rows.connection.execute(
         text("INSERT INTO training_examples (training_id, prediction_id, revision) VALUES (:id, :prediction, 1)"),
-        {"id": training["id"], "prediction": prediction_id},
+        {"id": training_id, "prediction": prediction_id},
     )
+    return training_id

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from store.objects import ObjectStore
 from store.promotion import archive, promote
 from store.tables.model_version import ModelVersion
 from tasks import gating
+from tasks.gate_rules import Decision
 from tasks.gating import judge
 from tests.factories import Rows, give_feedback, success
 
@@ -212,6 +214,34 @@ def test_a_version_that_somebody_archived_is_left_alone(
         assert find_verdict(session, get_version(session, "xor", number).id) is None
 
 
+@pytest.mark.parametrize("part", ["champion", "upcoming", "challenger", "failed"])
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["before", "meanwhile"])
+def test_a_version_that_has_its_part_already_or_failed_is_left_alone(
+    make_version: MakeVersion,
+    judged: Judge,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    meanwhile: bool,
+) -> None:
+    number = make_version(GOOD)
+
+    def examine(*_arguments: Any) -> Decision:
+        assert meanwhile, "nothing is compared for a version that is left alone"
+        give_part(database, number, part)
+        return Decision(outcome=GateOutcome.ARCHIVED, reason="it is worse")
+
+    monkeypatch.setattr(gating, "_examine", examine)
+    if not meanwhile:
+        give_part(database, number, part)
+
+    assert judged(number) is GateOutcome.UNDECIDED
+
+    with open_session(database) as session:
+        version = get_version(session, "xor", number)
+        assert (find_verdict(session, version.id), version.archived_at) == (None, None)
+
+
 def test_a_comparison_that_takes_too_long_leaves_the_version_to_a_person(
     make_version: MakeVersion, judged: Judge, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +311,16 @@ def answer_with(database: Database, number: int, model: str = "xor") -> None:
         promote(session, name=model, number=number, actor="tests", reason="to answer")
         found = get_model(session, model)
         found.champion, found.upcoming = get_version(session, model, number), None
+
+
+def give_part(database: Database, number: int, part: str) -> None:
+    """Let a version be what a person, or the workers, made of it."""
+    with open_session(database) as session:
+        version = get_version(session, "xor", number)
+        if part == "failed":
+            version.failed_at = datetime.now(UTC)
+        else:
+            setattr(get_model(session, "xor"), part, version)
 
 
 def answer_and_label(rows: Rows, count: int, **changes: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -13,6 +14,8 @@ from uuid import UUID
 
 import psutil
 import pytest
+import safetensors.torch
+import torch
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
@@ -20,7 +23,8 @@ from schemas.enums import FeedbackChoice, TrainingTrigger, WorkerRole
 from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
-from store.errors import ObjectMissingError
+from store.errors import ObjectMissingError, ObjectsUnavailableError
+from store.gate_verdicts import waiting_for_judgement
 from store.ledger import complete
 from store.lineage import versions_that_saw
 from store.models import ServedVersion, get_version, resolve
@@ -29,7 +33,7 @@ from store.tables.training import Training
 from store.trainings import PostedData, get_training, list_examples, request_training
 from tasks.life import WorkerLife
 from tasks.training import TrainingRunner
-from tasks.training_folder import Place
+from tasks.training_folder import Place, prepare_folder
 from tests.factories import Rows, autocommit, clean, success
 from webapp.posted import pack_json
 
@@ -38,10 +42,17 @@ TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
 #: So many that it is killed before it ends.
 ENDLESS = replace(TINY, epochs=2_000)
 
+#: Two that train, and what launched them; endless also where each step waits for the other process.
+ENDLESS_PAIR = replace(TINY, epochs=100_000, processes=2)
+PAIR_AND_LAUNCHER = 3
+
 PATIENCE_S = 60.0
 
 XOR_TABLE = [[0, 0], [0, 1], [1, 0], [1, 1]]
 XOR_ANSWERS = [0, 1, 1, 0]
+
+#: Sums of floats in another order, and what an optimizer makes of that; half of a batch alone differs by tenths.
+SUMMED_OTHERWISE = 1e-3
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,6 +84,18 @@ class Bench:
             "judge": lambda _model, _number, _training_id: None,
         }
         return TrainingRunner(**collaborators | changes)
+
+
+@dataclass
+class Clock:
+    """Stands in for the module `time`, and is put forward at will."""
+
+    ahead_s: float = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic() + self.ahead_s
 
 
 @dataclass
@@ -265,14 +288,71 @@ def test_posted_data_train_a_network_from_nothing_that_answers_next(
         assert resolve(session, "xor").number == training.version.number != before.number
 
 
-def test_two_processes_train_together(runner: TrainingRunner, database: Database) -> None:
-    training_id = ask(database, replace(TINY, processes=2))
+def test_two_processes_share_each_batch_and_make_what_one_makes(
+    runner: TrainingRunner, database: Database, objects: ObjectStore
+) -> None:
+    alone, together = (train_on_table(runner, database, objects, processes=count) for count in (1, 2))
 
-    runner.drain()
+    assert (together.status, together.error_detail) == ("succeeded", None)
+    assert "2 processes train together" in together.log
+    assert "train together" not in alone.log
+    # The first process tells of its own half of each batch, which is another loss than that of the whole.
+    assert losses(together) != losses(alone)
+    for name, weights in load_weights(together, objects).items():
+        torch.testing.assert_close(weights, load_weights(alone, objects)[name], atol=SUMMED_OTHERWISE, rtol=0.0)
+
+
+def test_a_cancelled_training_of_two_processes_leaves_none(runner: TrainingRunner, database: Database) -> None:
+    training_id = ask(database, ENDLESS_PAIR)
+    thread = threading.Thread(target=runner.drain)
+    thread.start()
+    started = wait_for_job(PAIR_AND_LAUNCHER)
+
+    with database.begin() as connection:
+        assert ledger.cancel(connection, training_id)
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert [job for job in started if is_alive(job)] == []
+    assert read(database, training_id).status == "canceled"
+
+
+@pytest.mark.usefixtures("runner")
+def test_the_time_limit_ends_two_processes(bench: Bench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[psutil.Process] = []
+    clock = Clock()
+    monkeypatch.setattr("tasks.training.time", clock)
+
+    def run_late(_progress: Any) -> None:
+        started[:] = started or jobs()
+        clock.ahead_s = 2 * TrainingOptions().time_limit_s
+
+    training_id = ask(database, ENDLESS_PAIR)
+    bench.runner(on_progress=run_late).drain()
 
     training = read(database, training_id)
-    assert (training.status, training.error_detail) == ("succeeded", None)
-    assert jobs() == []
+    assert (training.status, training.error_code) == ("failed", "time_limit")
+    assert len(started) == PAIR_AND_LAUNCHER
+    assert [job for job in started if is_alive(job)] == []
+
+
+def test_a_judge_that_fails_costs_neither_the_version_nor_the_trainings_that_wait(
+    bench: Bench, database: Database
+) -> None:
+    asked = [ask(database, TINY)]
+
+    def fail(_model: str, _number: int, _training_id: UUID) -> None:
+        if len(asked) == 1:
+            asked.append(ask(database, TINY))
+        raise ObjectsUnavailableError("the object store is away")
+
+    bench.runner(judge=fail).drain()
+
+    done = [read(database, training_id) for training_id in asked]
+    assert [training.status for training in done] == ["succeeded", "succeeded"]
+    with open_session(database) as session:
+        waiting = waiting_for_judgement(session, older_than_s=0.0)
+    assert {("xor", training.version.number) for training in done if training.version} <= set(waiting)
 
 
 def test_feedback_that_is_gone_by_the_start_fails_the_training(
@@ -288,6 +368,37 @@ def test_feedback_that_is_gone_by_the_start_fails_the_training(
 
     training = read(database, training_id)
     assert (training.status, training.error_code) == ("failed", "no_data")
+
+
+@pytest.mark.usefixtures("runner")
+def test_what_is_forgotten_while_a_manifest_is_made_is_not_in_it(
+    bench: Bench, database: Database, xor: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with autocommit(database) as connection:
+        gone, *kept = correct(database, Rows(connection, xor), count=5)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+    store = bench.objects.put
+
+    def put(data: bytes) -> str:
+        with database.begin() as connection:
+            connection.execute(text("DELETE FROM feedback WHERE prediction_id = :id"), {"id": gone})
+        return store(data)
+
+    monkeypatch.setattr(bench.objects, "put", put)
+    with database.begin() as connection:
+        claim = ledger.claim_training(connection, worker_id=bench.life.worker_id, device="cpu:0", only=training_id)
+    assert claim is not None
+    bench.folder.joinpath("laid-out").mkdir()
+
+    prepare_folder(
+        bench.folder / "laid-out", claim, database=database, objects=bench.objects, place=Place(device="cpu", threads=1)
+    )
+
+    with open_session(database) as session:
+        rows = list_examples(session, training_id, api_key_id=None, after=None, limit=100)
+    seen = {row.prediction_id for row in rows}
+    assert gone not in seen
+    assert set(kept) <= seen
 
 
 def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
@@ -322,6 +433,30 @@ def correct(database: Database, committed: Rows, count: int) -> list[UUID]:
     return ids
 
 
+def train_on_table(runner: TrainingRunner, database: Database, objects: ObjectStore, **changes: Any) -> Training:
+    """Train on posted data: nothing is drawn but their order, so that the result is the same however many do it."""
+    with open_session(database) as session:
+        packed, rows = pack_json(XOR_TABLE, XOR_ANSWERS, resolve(session, "xor"))
+    training_id = ask(
+        database, replace(TINY, seed=7, **changes), data=PostedData(sha256=objects.put(packed), rows=rows)
+    )
+    runner.drain()
+    return read(database, training_id)
+
+
+def load_weights(training: Training, objects: ObjectStore) -> dict[str, torch.Tensor]:
+    assert training.version is not None, training.error_detail
+    return safetensors.torch.load(objects.get(training.version.weights_sha256))
+
+
+def losses(training: Training) -> list[str]:
+    return re.findall(r"loss ([0-9.]+)", training.log)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 def jobs() -> list[psutil.Process]:
     """Processes of trainings that this test process started."""
     children = psutil.Process().children(recursive=True)
@@ -333,11 +468,12 @@ def kill_process() -> None:
         os.kill(job.pid, signal.SIGKILL)
 
 
-def wait_for_job() -> None:
+def wait_for_job(count: int = 1) -> list[psutil.Process]:
     until = time.monotonic() + PATIENCE_S
-    while not jobs():
+    while len(found := jobs()) < count:
         assert time.monotonic() < until, "no process came"
         time.sleep(0.05)
+    return found
 
 
 def clean_trainings(database: Database) -> None:

@@ -36,7 +36,7 @@ def test_all_that_is_known_of_an_item_goes(api_for: ApiFor) -> None:
     body = forget(api).get_json()
 
     assert ForgottenItemSchema().validate(body) == {}
-    assert (body["predictions"], body["feedback"], body["versions"]) == (1, 1, [])
+    assert (body["predictions"], body["feedback"], body["versions"], body["trainings"]) == (1, 1, [], [])
     assert body["objects"] == {"removed": 1, "kept": 0, "pending": 0}
     assert_problem(api.get(f"/v1/predictions/{prediction_id}"), 404, "unknown-prediction")
     assert_problem(api.get(f"{PATH}/predictions"), 404, "unknown-item")
