@@ -111,7 +111,7 @@ def _document(event: str) -> dict[str, Any]:
             "operationId": f"on_{event.replace('.', '_')}",
             "summary": SUMMARIES[event],
             "description": "Sent at least once, in no promised order. It holds no answer: read that with your key.",
-            "tags": ["webhooks"],
+            "tags": ["events"],
             "security": [],
             "parameters": HEADERS,
             "requestBody": {
