@@ -23,8 +23,9 @@ def next_tick(line: str, after: datetime) -> datetime:
     try:
         last, delta, _ = crontab.from_string(line).remaining_delta(after.astimezone(UTC), tz=UTC)
     except (ParseException, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
         raise ModelSettingsError(
-            f"retraining.cron {line!r} cannot be used: {str(error).rstrip('.')}. It has five fields, such as {EXAMPLE!r}, in UTC"
+            f"retraining.cron {line!r} cannot be used: {reason}. It has five fields, such as {EXAMPLE!r}, in UTC"
         ) from error
     tick: datetime = last + delta
     return tick
