@@ -163,6 +163,7 @@ class FastLane:
         try:
             return Entered(caller, admit_early(services, caller, model=arguments.model, query=arguments.query))
         except BaseException:
+            # Also when this thread is told to end: a caller that stays entered would use up its concurrency for ever.
             services.meters.leave(caller)
             raise
 
