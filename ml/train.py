@@ -40,6 +40,8 @@ def train(recipe: str, out: Path, options: RecipeOptions, on_progress: OnProgres
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: var/trained/RECIPE]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: the recipe's own]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Its peak.  [default: the recipe's own]")
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on from this file.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Use no more items than this, for a quick try.")
 @click.option("--device", help="cpu or cuda.  [default: cuda where there is one]")
@@ -49,16 +51,26 @@ def main(
     data: Path | None,
     out: Path | None,
     epochs: int | None,
+    learning_rate: float | None,
+    weights: Path | None,
     seed: int,
     limit: int | None,
     device: str | None,
     threads: int | None,
 ) -> None:
-    """Train RECIPE from nothing and write its weights, configuration, metrics and model card."""
+    """Train RECIPE and write its weights, configuration, metrics and model card."""
     if threads is not None:
         torch.set_num_threads(threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    options = RecipeOptions(data=data, epochs=epochs, seed=seed, limit=limit, device=device)
+    options = RecipeOptions(
+        data=data,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weights=None if weights is None else weights.read_bytes(),
+        seed=seed,
+        limit=limit,
+        device=device,
+    )
     out = out or DEFAULT_OUT / recipe
     # On the error stream, so that what is printed at the end can be read by a program.
     with _progress_bar() as bar:

@@ -56,8 +56,11 @@ PATTERNED_SHARE = 0.15
 MAX_STRIPE = 0.7
 """Of the second colour in a stripe; the garment's own shape stays to be seen."""
 
-TRAIN_CROWDING = (1, 2, 3, 4)
-"""More garments teach more, and a scene costs the same."""
+EVEN = (1, 1, 1, 1)
+"""As many scenes of one garment as of four."""
+
+CROWDED = (1, 2, 3, 4)
+"""To begin with: more garments teach more, and a scene costs the same. One garment alone is larger than any other."""
 
 SHADOW_PX = 4
 """Garments darken what is around them within about so many pixels."""
@@ -118,7 +121,7 @@ class SceneComposer:
         photographs: Sequence[Tensor],
         *,
         size: tuple[int, int] = (SIDE_PX, SIDE_PX),
-        crowding: Sequence[float] = (1, 1, 1, 1),
+        crowding: Sequence[float] = EVEN,
         varied: bool = False,
     ) -> None:
         indices = [[fashion_mnist.LABELS.index(label) for label in labels] for labels in GROUPS.values()]
@@ -188,8 +191,9 @@ def build_composer(
     directory: Path = fashion_mnist.DEFAULT_DIRECTORY,
     *,
     size: tuple[int, int] = (SIDE_PX, SIDE_PX),
+    crowding: Sequence[float] = EVEN,
 ) -> SceneComposer:
-    """The composer of one part.
+    """The composer of one part; ``size`` and ``crowding`` as of ``SceneComposer``.
 
     ``train`` and ``validation`` share the photographs, and share the training garments 11 to 1; ``test`` has the test
     garments on photographs of its own.
@@ -198,13 +202,14 @@ def build_composer(
         DatasetError: The data is not there.
     """
     if split == "test":
-        return SceneComposer(fashion_mnist.load_split("test", directory), load_photographs("test"), size=size)
+        garments, photographs = fashion_mnist.load_split("test", directory), load_photographs("test")
+        return SceneComposer(garments, photographs, size=size, crowding=crowding)
     labelled = fashion_mnist.load_split("train", directory)
     border = len(labelled) * 11 // 12
     part = labelled.part(0, border) if split == "train" else labelled.part(border)
     if split == "validation":
-        return SceneComposer(part, load_photographs("train"), size=size)
-    return SceneComposer(part, load_photographs("train"), size=size, crowding=TRAIN_CROWDING, varied=True)
+        return SceneComposer(part, load_photographs("train"), size=size, crowding=crowding)
+    return SceneComposer(part, load_photographs("train"), size=size, crowding=crowding, varied=True)
 
 
 def _mix(backgrounds: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Recipe of ``garments``: a small U-Net on scenes composed from Fashion-MNIST and real photographs, on the fly."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ml.datasets.fashion_mnist import DEFAULT_DIRECTORY
-from ml.datasets.garment_scenes import GROUPS, LABELS, SIDE_PX, build_composer
+from ml.datasets.garment_scenes import CROWDED, EVEN, GROUPS, LABELS, SIDE_PX, build_composer
 from ml.datasets.photographs import TEST, TRAIN
 from ml.kinds import build_untrained
 from ml.predictor import Predictor
@@ -23,8 +24,9 @@ EPOCH_STEPS = 500
 """Batches. No scene is ever seen twice; an epoch is only what progress is counted in."""
 BATCH_SIZE = 16
 COARSE_SHARE = 0.65
-"""Of all steps, the first: with smaller scenes, and so many more of them that a batch costs the same (progressive
-resizing). What a garment looks like is learned there, three times as fast; the rest of the steps sharpen the edges."""
+"""Of all steps from nothing, the first: with smaller scenes, and so many more of them that a batch costs the same
+(progressive resizing). What a garment looks like is learned there, three times as fast; the rest of the steps sharpen the
+edges."""
 COARSE_BATCH_SIZE = 32
 COARSE_SIDE_PX = 64
 PEAK_LEARNING_RATE = 3e-3
@@ -106,8 +108,9 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
     directory: Path = options.data or DEFAULT_DIRECTORY
     epochs = options.choose_epochs(EPOCHS)
     steps = EPOCH_STEPS if options.limit is None else min(EPOCH_STEPS, -(-options.limit // BATCH_SIZE))
-    coarse_steps = round(steps * epochs * COARSE_SHARE)
-    next_batch = _build_batches(directory, coarse_steps)
+    # Who goes on knows what garments look like; large ones, alone in a scene, are what crowded scenes taught too little.
+    coarse_steps = round(steps * epochs * COARSE_SHARE) if options.weights is None else 0
+    next_batch = _build_batches(directory, coarse_steps, CROWDED if options.weights is None else EVEN)
     torch.manual_seed(options.seed)
     started = time.perf_counter()
     predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
@@ -136,9 +139,9 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
     return Trained(predictor=predictor, config=CONFIG, metrics=metrics, card=_write_card(predictor, metrics))
 
 
-def _build_batches(directory: Path, coarse_steps: int) -> NextBatch:
-    coarse = build_composer("train", directory, size=(COARSE_SIDE_PX, COARSE_SIDE_PX))
-    fine = build_composer("train", directory)
+def _build_batches(directory: Path, coarse_steps: int, crowding: Sequence[float]) -> NextBatch:
+    coarse = build_composer("train", directory, size=(COARSE_SIDE_PX, COARSE_SIDE_PX), crowding=crowding)
+    fine = build_composer("train", directory, crowding=crowding)
 
     def next_batch(generator: torch.Generator, made: int) -> tuple[Tensor, Tensor]:
         if made < coarse_steps:
