@@ -41,12 +41,17 @@ test-%: $(DEV) node_modules
 faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
 	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)
 
+# Hundreds of addresses, every operation with every kind of key, and weights that are no weights.
+BAD_INPUTS := tests/unit/store/test_outward.py tests/integration/webapp/test_authorisation.py tests/unit/ml/test_never_unpickled.py
+
 model-check: $(DEV) ## Check the protocol of the queue in every order of steps and faults, and that bugs are found
 	$(BIN)/python -m tests.model_check $(ARGS)
 
-fuzz: $(DEV) ## Send broken requests and corrupt pictures, and count what becomes of them
+fuzz: $(DEV) ## Ask every operation badly, send broken requests and corrupt pictures, and count what becomes of them
+	$(BIN)/python -m tests.fuzz.operations
 	$(BIN)/python -m tests.fuzz.raw
 	$(BIN)/python -m tests.fuzz.images
+	$(MAKE) --no-print-directory test ARGS="$(BAD_INPUTS)"
 
 soak: $(DEV) ## Run at 70 % load with a fault every two minutes and look for leaks; MINUTES=30
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
