@@ -20,15 +20,9 @@ from webapp.audit import audit
 from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS
-from webapp.problems import (
-    INVALID_PAGE,
-    INVALID_REDRIVE,
-    MALFORMED_REQUEST,
-    NOT_DEAD,
-    UNKNOWN_PATH,
-    UNKNOWN_PREDICTION,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.predictions import INVALID_REDRIVE, NOT_DEAD, UNKNOWN_PREDICTION
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
 from webapp.responses import prediction_response
 from webapp.services import services
 

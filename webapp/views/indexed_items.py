@@ -24,23 +24,13 @@ from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
-from webapp.problems import (
-    IDEMPOTENCY_KEY_REUSED,
-    INVALID_HEADER,
-    INVALID_INPUT,
-    INVALID_ITEM_NAME,
-    INVALID_OPTION,
-    INVALID_PAGE,
-    MALFORMED_BODY,
-    NO_INDEX,
-    OBJECTS_UNAVAILABLE,
-    OF_ADMISSION,
-    TOO_LARGE,
-    UNKNOWN_INDEXED_ITEM,
-    UNKNOWN_MODEL,
-    UNSUPPORTED_MEDIA_TYPE,
-    problems,
-)
+from webapp.problems.admission import OF_ADMISSION
+from webapp.problems.documented import problems
+from webapp.problems.items import INVALID_ITEM_NAME, NO_INDEX, UNKNOWN_INDEXED_ITEM
+from webapp.problems.models import UNKNOWN_MODEL
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import IDEMPOTENCY_KEY_REUSED, INVALID_INPUT, INVALID_OPTION
+from webapp.problems.requests import INVALID_HEADER, INVALID_PAGE, MALFORMED_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from webapp.requests import IMAGE_URL, PICTURE, URL_EXAMPLE, put_item
 from webapp.services import services
 

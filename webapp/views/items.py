@@ -15,7 +15,9 @@ from store.replies import publish, publish_forgotten
 from webapp.audit import audit
 from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
-from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
+from webapp.problems.documented import problems
+from webapp.problems.items import UNKNOWN_ITEM
+from webapp.problems.requests import INVALID_PAGE
 from webapp.responses import page
 from webapp.services import services
 

@@ -21,14 +21,9 @@ from webapp.audit import audit
 from webapp.auth import require
 from webapp.blueprint import Blueprint
 from webapp.openapi import KEY_HEADERS
-from webapp.problems import (
-    INVALID_KEY_FIELDS,
-    INVALID_PAGE,
-    KEY_STATE,
-    MALFORMED_REQUEST,
-    UNKNOWN_KEY,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.keys import INVALID_KEY_FIELDS, KEY_STATE, UNKNOWN_KEY
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST
 from webapp.services import services
 
 LIMITS = tuple(field.name for field in fields(store.KeyLimits))

@@ -15,7 +15,10 @@ from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import NoMaskError
 from webapp.openapi import MASK_HEADERS
-from webapp.problems import NO_MASK, OBJECTS_UNAVAILABLE, UNKNOWN_PATH, UNKNOWN_PREDICTION, problems
+from webapp.problems.documented import problems
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import NO_MASK, UNKNOWN_PREDICTION
+from webapp.problems.requests import UNKNOWN_PATH
 from webapp.services import services
 
 blp = Blueprint("masks", __name__, url_prefix="/v1", description="What a segmentation saw, pixel by pixel.")

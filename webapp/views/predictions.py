@@ -20,25 +20,26 @@ from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_row
-from webapp.problems import (
+from webapp.problems.admission import OF_ADMISSION
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL, UNKNOWN_VERSION
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import (
     IDEMPOTENCY_KEY_REUSED,
-    INVALID_HEADER,
     INVALID_INPUT,
     INVALID_OPTION,
+    PREDICTION_STATE,
+    UNKNOWN_PREDICTION,
+)
+from webapp.problems.requests import (
+    INVALID_HEADER,
     INVALID_PAGE,
     MALFORMED_BODY,
-    OBJECTS_UNAVAILABLE,
-    OF_ADMISSION,
-    PREDICTION_STATE,
     TOO_LARGE,
-    UNKNOWN_MODEL,
-    UNKNOWN_NAMED_WEBHOOK,
     UNKNOWN_PATH,
-    UNKNOWN_PREDICTION,
-    UNKNOWN_VERSION,
     UNSUPPORTED_MEDIA_TYPE,
-    problems,
 )
+from webapp.problems.webhooks import UNKNOWN_NAMED_WEBHOOK
 from webapp.requests import CREATE_BODY, ask
 from webapp.responses import page, prediction_response
 from webapp.services import services

@@ -21,18 +21,9 @@ from webapp.blueprint import Blueprint
 from webapp.model_documents import present_decision, present_model
 from webapp.openapi import UPCOMING_HEADERS
 from webapp.prefer import wait_seconds
-from webapp.problems import (
-    INVALID_HEADER,
-    INVALID_PAGE,
-    INVALID_REASON,
-    MALFORMED_REQUEST,
-    NO_EARLIER_CHAMPION,
-    UNKNOWN_MODEL,
-    UNKNOWN_PATH,
-    UNKNOWN_VERSION,
-    VERSION_STATE,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.models import INVALID_REASON, NO_EARLIER_CHAMPION, UNKNOWN_MODEL, UNKNOWN_VERSION, VERSION_STATE
+from webapp.problems.requests import INVALID_HEADER, INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
 from webapp.promotions import decide
 from webapp.services import services
 

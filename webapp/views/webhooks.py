@@ -20,17 +20,15 @@ from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError
 from webapp.openapi import DELIVERY_HEADERS, WEBHOOK_HEADERS
-from webapp.problems import (
-    INVALID_PAGE,
+from webapp.problems.documented import problems
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
+from webapp.problems.webhooks import (
     INVALID_WEBHOOK,
     INVALID_WEBHOOK_URL,
-    MALFORMED_REQUEST,
-    UNKNOWN_PATH,
     UNKNOWN_WEBHOOK,
     WEBHOOK_LIMIT,
     WEBHOOK_STATE,
     WEBHOOKS_NOT_CONFIGURED,
-    problems,
 )
 from webapp.services import services
 from webapp.views.webhook_deliveries import delivery_response
