@@ -34,7 +34,7 @@ from store.keys import Principal
 from webapp.answering import answer, finished_body
 from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
-from webapp.errors import describe, note
+from webapp.error_answers import describe, note
 from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from schemas.problems import CONTENT_TYPE
 from webapp.auth import SCOPE_ATTRIBUTE
-from webapp.errors import RETRY_AFTER_S
+from webapp.error_answers import RETRY_AFTER_S
 from webapp.problems.keys import INVALID_KEY, MISSING_KEY, RATE_LIMITED, SCOPE_TOO_SMALL, TOO_MANY_REQUESTS
 from webapp.problems.outages import DATABASE_BUSY, DATABASE_UNAVAILABLE, INTERNAL
 from webapp.problems.problem import Problem
