@@ -28,7 +28,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from uuid_utils import uuid7
 
 from schemas.enums import Scope as KeyScope
-from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
+from schemas.prediction_arguments import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
 from schemas.problems import CONTENT_TYPE as PROBLEM_TYPE
 from store.keys import Principal
 from webapp.answering import answer, finished_body

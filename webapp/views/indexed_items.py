@@ -8,6 +8,7 @@ from flask.views import MethodView
 from schemas import indexed_items as schemas
 from schemas import predictions as prediction_schemas
 from schemas.enums import AuditAction, Scope
+from schemas.prediction_arguments import PredictionHeadersSchema
 from store.database import open_session
 from store.errors import ObjectMissingError, UnknownItemError
 from store.indexed_items import (
@@ -24,6 +25,7 @@ from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
+from webapp.pages import next_cursor
 from webapp.problems.admission import OF_ADMISSION
 from webapp.problems.documented import problems
 from webapp.problems.items import INVALID_ITEM_NAME, NO_INDEX, UNKNOWN_INDEXED_ITEM
@@ -104,7 +106,7 @@ class IndexedItemListViews(MethodView):
         return {
             "count": count,
             "data": [_item(model, row) for row in rows],
-            "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+            "next_cursor": next_cursor(rows, limit),
         }
 
 
@@ -147,7 +149,7 @@ class IndexedItemViews(MethodView):
     @blp.doc(operationId="put_indexed_item", requestBody=PUT_BODY)
     @require(Scope.PREDICT)
     @blp.arguments(schemas.IndexedItemPutQueryArgsSchema(), location="query")
-    @blp.arguments(prediction_schemas.PredictionHeadersSchema(), location="headers")
+    @blp.arguments(PredictionHeadersSchema(), location="headers")
     @blp.response(
         200,
         prediction_schemas.PredictionSchema,

@@ -8,6 +8,7 @@ from schemas import predictions as schemas
 from schemas.enums import AuditAction, Scope
 from schemas.forgetting import EXAMPLE as FORGOTTEN_EXAMPLE
 from schemas.forgetting import ForgottenItemSchema
+from schemas.pages import PageQueryArgsSchema
 from store.database import open_session
 from store.forgetting import REQUEST_PATIENCE, forget_item, remove_objects
 from store.predictions import list_item_predictions
@@ -69,7 +70,7 @@ class ItemPredictionViews(MethodView):
     @problems(UNKNOWN_ITEM, INVALID_PAGE)
     @blp.doc(operationId="list_item_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PageQueryArgsSchema(), location="query")
+    @blp.arguments(PageQueryArgsSchema(), location="query")
     @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any], catalog: str, external_id: str) -> dict[str, Any]:
         """List what was predicted about an item.

@@ -6,8 +6,8 @@ from uuid import UUID
 from flask import Response, make_response, request
 from flask.views import MethodView
 
-from schemas import predictions as schemas
 from schemas.enums import Scope
+from schemas.prediction_arguments import MaskHeadersSchema
 from store.errors import ObjectMissingError
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
@@ -39,7 +39,7 @@ class PredictionMaskViews(MethodView):
     @blp.alt_response(304, description="The caller has this mask already.", headers=MASK_HEADERS)
     @blp.doc(operationId="get_prediction_mask")
     @require(Scope.READ)
-    @blp.arguments(schemas.MaskHeadersSchema(), location="headers")
+    @blp.arguments(MaskHeadersSchema(), location="headers")
     @blp.response(
         200, MASK, content_type=CONTENT_TYPE, description="The mask.", example="(bytes)", headers=MASK_HEADERS
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 from flask import Response, request
 from flask.views import MethodView
 
+from schemas import prediction_arguments as arguments
 from schemas import predictions as schemas
 from schemas.enums import AuditAction, Scope
 from store import ledger
@@ -74,8 +75,8 @@ class PredictionCreateViews(MethodView):
     )
     @blp.doc(operationId="create_prediction", requestBody=CREATE_BODY)
     @require(Scope.PREDICT)
-    @blp.arguments(schemas.PredictionQueryArgsSchema(), location="query")
-    @blp.arguments(schemas.PredictionHeadersSchema(), location="headers")
+    @blp.arguments(arguments.PredictionQueryArgsSchema(), location="query")
+    @blp.arguments(arguments.PredictionHeadersSchema(), location="headers")
     @blp.response(
         200,
         schemas.PredictionSchema,
@@ -101,7 +102,7 @@ class PredictionViews(MethodView):
     @problems(INVALID_PAGE)
     @blp.doc(operationId="list_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PredictionListQueryArgsSchema(), location="query")
+    @blp.arguments(arguments.PredictionListQueryArgsSchema(), location="query")
     @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any]) -> dict[str, Any]:
         """List predictions.
@@ -130,7 +131,7 @@ class PredictionByIdViews(MethodView):
     )
     @blp.doc(operationId="get_prediction")
     @require(Scope.READ)
-    @blp.arguments(schemas.WaitHeadersSchema(), location="headers")
+    @blp.arguments(arguments.WaitHeadersSchema(), location="headers")
     @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
     def get(self, headers: dict[str, Any], prediction_id: UUID) -> Response:
         """Read a prediction.
