@@ -24,6 +24,7 @@ from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
+from webapp.input_documents import IMAGE_URL, PICTURE, URL_EXAMPLE
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.pages import next_cursor
 from webapp.problems.admission import OF_ADMISSION
@@ -33,7 +34,7 @@ from webapp.problems.models import UNKNOWN_MODEL
 from webapp.problems.outages import OBJECTS_UNAVAILABLE
 from webapp.problems.predictions import IDEMPOTENCY_KEY_REUSED, INVALID_INPUT, INVALID_OPTION
 from webapp.problems.requests import INVALID_HEADER, INVALID_PAGE, MALFORMED_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
-from webapp.requests import IMAGE_URL, PICTURE, URL_EXAMPLE, put_item
+from webapp.requests import put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.

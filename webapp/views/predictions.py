@@ -18,6 +18,7 @@ from webapp.answering import answer, read_prediction
 from webapp.audit import audit
 from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
+from webapp.input_documents import CREATE_BODY
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_row
@@ -41,7 +42,7 @@ from webapp.problems.requests import (
     UNSUPPORTED_MEDIA_TYPE,
 )
 from webapp.problems.webhooks import UNKNOWN_NAMED_WEBHOOK
-from webapp.requests import CREATE_BODY, ask
+from webapp.requests import ask
 from webapp.responses import page, prediction_response
 from webapp.services import services
 
