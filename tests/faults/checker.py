@@ -33,7 +33,7 @@ TERMINAL = ("succeeded", "failed", "canceled", "expired")
 
 #: What an answer or a log must never hold, beside the secrets of this very stack.
 LEAKS = re.compile(
-    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|mk_[a-z]+_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
+    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|tq_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
 )
 
 
