@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import fields
 
 from schemas.answers import AnswerSchema
 from schemas.enums import AuditAction
+from schemas.pages import NumberedPageQueryArgsSchema, next_cursor_field
 
 EXAMPLE: dict[str, Any] = {
     "id": "42",
@@ -23,19 +24,11 @@ EXAMPLE: dict[str, Any] = {
 PAGE_EXAMPLE: dict[str, Any] = {"data": [EXAMPLE], "next_cursor": None}
 
 
-class AuditPageQueryArgsSchema(Schema):
+class AuditPageQueryArgsSchema(NumberedPageQueryArgsSchema):
     """Which actions."""
 
     action = fields.Enum(
         AuditAction, by_value=True, load_default=None, metadata={"description": "Only those of this kind."}
-    )
-    cursor = fields.Integer(
-        load_default=None,
-        validate=validate.Range(min=1, max=2**63 - 1),
-        metadata={"description": "`next_cursor` of the page before."},
-    )
-    limit = fields.Integer(
-        load_default=50, validate=validate.Range(min=1, max=500), metadata={"description": "Most on a page."}
     )
 
 
@@ -72,8 +65,4 @@ class AuditPageSchema(AnswerSchema):
     data = fields.List(
         fields.Nested(AuditEntrySchema), required=True, metadata={"description": "At most `limit` of them."}
     )
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
-    )
+    next_cursor = next_cursor_field()

@@ -5,7 +5,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from schemas.answers import AnswerSchema
-from schemas.predictions import NAME, PageQueryArgsSchema
+from schemas.client_names import NAME
+from schemas.pages import PageQueryArgsSchema, next_cursor_field
 
 #: Most that one request asks again; the next request goes on.
 REDRIVE_LIMIT = 1_000
@@ -75,11 +76,7 @@ class DeadLetterPageSchema(AnswerSchema):
     data = fields.List(
         fields.Nested(DeadLetterSchema), required=True, metadata={"description": "At most `limit` of them."}
     )
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
-    )
+    next_cursor = next_cursor_field()
 
 
 class DeadLetterQueryArgsSchema(PageQueryArgsSchema):

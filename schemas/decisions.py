@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields
 
 from schemas.answers import AnswerSchema
 from schemas.enums import Alias, DecisionAction
+from schemas.pages import NumberedPageQueryArgsSchema, next_cursor_field
 
 LONGEST_REASON = 1_000
 
@@ -68,19 +69,11 @@ class PromotionSchema(Schema):
     )
 
 
-class DecisionPageQueryArgsSchema(Schema):
+class DecisionPageQueryArgsSchema(NumberedPageQueryArgsSchema):
     """Which decisions."""
 
     action = fields.Enum(
         DecisionAction, by_value=True, load_default=None, metadata={"description": "Only those of this kind."}
-    )
-    cursor = fields.Integer(
-        load_default=None,
-        validate=validate.Range(min=1, max=2**63 - 1),
-        metadata={"description": "`next_cursor` of the page before."},
-    )
-    limit = fields.Integer(
-        load_default=50, validate=validate.Range(min=1, max=500), metadata={"description": "Most on a page."}
     )
 
 
@@ -112,8 +105,4 @@ class DecisionPageSchema(AnswerSchema):
     data = fields.List(
         fields.Nested(DecisionSchema), required=True, metadata={"description": "At most `limit` of them."}
     )
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
-    )
+    next_cursor = next_cursor_field()

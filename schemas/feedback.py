@@ -5,8 +5,9 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from schemas.answers import AnswerSchema
+from schemas.client_names import NAME
 from schemas.predictions import EXAMPLE as PREDICTION_EXAMPLE
-from schemas.predictions import NAME, PredictionFeedbackSchema
+from schemas.predictions import PredictionFeedbackSchema
 
 #: Most that a training makes of one correction.
 HEAVIEST = 1000.0

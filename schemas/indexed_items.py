@@ -6,7 +6,9 @@ from marshmallow import Schema, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.enums import Priority
-from schemas.predictions import DEADLINE_LIMIT_MS, EXAMPLE, ItemReferenceSchema
+from schemas.pages import limit_field, next_cursor_field, number_cursor_field
+from schemas.prediction_arguments import DEADLINE_LIMIT_MS
+from schemas.predictions import EXAMPLE, ItemReferenceSchema
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -54,24 +56,14 @@ class IndexedItemPageSchema(AnswerSchema):
     data = fields.List(
         fields.Nested(IndexedItemSchema), required=True, metadata={"description": "At most `limit` of them."}
     )
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
-    )
+    next_cursor = next_cursor_field()
 
 
 class IndexedItemPageQueryArgsSchema(Schema):
     """Which page."""
 
-    cursor = fields.Integer(
-        load_default=None,
-        validate=validate.Range(min=0, max=2**63 - 1),
-        metadata={"description": "`next_cursor` of the page before."},
-    )
-    limit = fields.Integer(
-        load_default=50, validate=validate.Range(min=1, max=500), metadata={"description": "Length of a page."}
-    )
+    cursor = number_cursor_field(least=0)
+    limit = limit_field("Length of a page.")
 
 
 class IndexedItemPutQueryArgsSchema(Schema):

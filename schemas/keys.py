@@ -6,6 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.enums import Scope
+from schemas.pages import NumberedPageQueryArgsSchema, next_cursor_field, number_cursor_field
 
 LONGEST_NAME = 200
 
@@ -126,17 +127,10 @@ class RotationSchema(Schema):
     )
 
 
-class KeyPageQueryArgsSchema(Schema):
+class KeyPageQueryArgsSchema(NumberedPageQueryArgsSchema):
     """Which keys."""
 
-    cursor = fields.Integer(
-        load_default=0,
-        validate=validate.Range(min=0, max=2**63 - 1),
-        metadata={"description": "`next_cursor` of the page before."},
-    )
-    limit = fields.Integer(
-        load_default=50, validate=validate.Range(min=1, max=500), metadata={"description": "Most on a page."}
-    )
+    cursor = number_cursor_field(least=0, load_default=0)
 
 
 class KeySchema(AnswerSchema):
@@ -182,8 +176,4 @@ class KeyPageSchema(AnswerSchema):
     """Keys, oldest first."""
 
     data = fields.List(fields.Nested(KeySchema), required=True, metadata={"description": "At most `limit` of them."})
-    next_cursor = fields.String(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Send it as `cursor` for the next page; null at the end."},
-    )
+    next_cursor = next_cursor_field()

@@ -12,7 +12,7 @@ from schemas.enums import Durability, Placement
 from schemas.gate_settings import DEFAULT as DEFAULT_GATE
 from schemas.gate_settings import EXAMPLE as GATE_EXAMPLE
 from schemas.gate_settings import GateSettings, GateSettingsSchema
-from schemas.predictions import DEADLINE_LIMIT_MS
+from schemas.prediction_arguments import DEADLINE_LIMIT_MS
 from schemas.retraining_settings import EXAMPLE as RETRAINING_EXAMPLE
 from schemas.retraining_settings import RetrainingSettings, RetrainingSettingsSchema
 

@@ -5,8 +5,9 @@ from typing import Any
 from marshmallow import fields
 
 from schemas.answers import AnswerSchema
+from schemas.client_names import NAME
 from schemas.enums import TrainingErrorCode, TrainingStatus, TrainingTrigger
-from schemas.predictions import NAME, PageQueryArgsSchema
+from schemas.pages import PageQueryArgsSchema
 from schemas.training_options import EXAMPLE as OPTIONS_EXAMPLE
 from schemas.training_options import TrainingOptionsSchema
 

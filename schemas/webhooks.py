@@ -6,7 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.enums import DeliveryState, WebhookEvent, WebhookState
-from schemas.predictions import PageQueryArgsSchema
+from schemas.pages import PageQueryArgsSchema, next_cursor_field
 
 LONGEST_URL = 2048
 LONGEST_DESCRIPTION = 500
@@ -124,9 +124,7 @@ class WebhookPageSchema(AnswerSchema):
     """Webhook endpoints, newest first."""
 
     data = fields.List(fields.Nested(WebhookSchema), required=True, metadata={"description": "At most `limit`."})
-    next_cursor = fields.String(
-        required=True, allow_none=True, metadata={"description": "For `cursor`; null on the last page."}
-    )
+    next_cursor = next_cursor_field("For `cursor`; null on the last page.")
 
 
 class WebhookAttemptSchema(AnswerSchema):
@@ -186,9 +184,7 @@ class WebhookDeliveryPageSchema(AnswerSchema):
     data = fields.List(
         fields.Nested(WebhookDeliverySchema), required=True, metadata={"description": "At most `limit`."}
     )
-    next_cursor = fields.String(
-        required=True, allow_none=True, metadata={"description": "For `cursor`; null on the last page."}
-    )
+    next_cursor = next_cursor_field("For `cursor`; null on the last page.")
 
 
 class WebhookDeliveryQueryArgsSchema(PageQueryArgsSchema):

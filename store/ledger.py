@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row
 
 from schemas.enums import PredictionStatus, StopReason
 from schemas.messages import PredictionFinished
+from store import ledger_accept_sql as accept_sql
 from store import ledger_claim_sql as claim_sql
 from store import ledger_sql as sql
 from store.ledger_rows import (
@@ -30,6 +31,7 @@ from store.ledger_rows import (
     answer_row,
     finished_event,
     outcome_row,
+    read_claims,
     read_finished,
     submission_row,
 )
@@ -66,7 +68,7 @@ def submit(connection: Connection, group: Sequence[Submission]) -> dict[UUID, da
         and `find_repeat` tells for which prediction.
     """
     rows = [submission_row(submission) for submission in group]
-    statement = sql.SUBMIT_PLAIN if _are_plain(rows) else sql.SUBMIT
+    statement = accept_sql.SUBMIT_PLAIN if _are_plain(rows) else accept_sql.SUBMIT
     return {row.id: row.created_at for row in statement.run(connection, rows=_dump(rows))}
 
 
@@ -77,7 +79,7 @@ def record(connection: Connection, group: Sequence[tuple[Submission, Answer]]) -
         What became of each, by id. An id that is missing was a repeat, as with `submit`.
     """
     rows = [submission_row(submission) | answer_row(answer) for submission, answer in group]
-    statement = sql.RECORD_PLAIN if _are_plain(rows) else sql.RECORD
+    statement = accept_sql.RECORD_PLAIN if _are_plain(rows) else accept_sql.RECORD
     stored = {row.id: row for row in statement.run(connection, rows=_dump(rows))}
     return {
         submission.id: finished_event(submission.id, answer, row.created_at, row.finished_at)
@@ -124,19 +126,7 @@ def claim(
         found = claim_sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
     else:
         found = claim_sql.CLAIM.run(connection, **parameters)
-    rows = sorted(found, key=lambda row: (row.claim_order, row.id))
-    return [
-        Claim(
-            id=row.id,
-            fence=row.fence,
-            model_version_id=row.model_version_id,
-            input=row.input,
-            input_sha256=row.input_sha256,
-            waited_s=row.waited_s,
-            left_s=row.left_s,
-        )
-        for row in rows
-    ]
+    return read_claims(found)
 
 
 def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finished]:

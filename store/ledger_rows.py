@@ -154,6 +154,22 @@ def finished_event(
     )
 
 
+def read_claims(found: Iterable[Row[Any]]) -> list[Claim]:
+    """Read what a claim returned, the most urgent row first."""
+    return [
+        Claim(
+            id=row.id,
+            fence=row.fence,
+            model_version_id=row.model_version_id,
+            input=row.input,
+            input_sha256=row.input_sha256,
+            waited_s=row.waited_s,
+            left_s=row.left_s,
+        )
+        for row in sorted(found, key=lambda row: (row.claim_order, row.id))
+    ]
+
+
 def read_finished(found: Iterable[Row[Any]]) -> list[Finished]:
     """Read what a statement returned that finishes rows."""
     return [

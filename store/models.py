@@ -81,15 +81,10 @@ def register_version(
         parent_id: The version that it began with.
         training_id: The training that made it.
     """
-    model = session.scalar(select(Model).where(Model.name == name).with_for_update())
-    if model is None:
-        model = Model(name=name, kind=kind, description=description)
-        session.add(model)
-        session.flush()
-    last = session.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model.id))
+    model = _lock_or_add(session, name, kind, description)
     version = ModelVersion(
         model_id=model.id,
-        number=(last or 0) + 1,
+        number=_next_number(session, model),
         config=dict(config),
         weights_sha256=weights_sha256,
         weights_bytes=weights_bytes,
@@ -249,3 +244,17 @@ def list_versions(session: Session, name: str) -> Sequence[ModelVersion]:
     )
     statement = select(ModelVersion).where(ModelVersion.model_id == model.id).options(*options)
     return session.scalars(statement.order_by(ModelVersion.number.desc())).all()
+
+
+def _lock_or_add(session: Session, name: str, kind: str, description: str) -> Model:
+    model = session.scalar(select(Model).where(Model.name == name).with_for_update())
+    if model is None:
+        model = Model(name=name, kind=kind, description=description)
+        session.add(model)
+        session.flush()
+    return model
+
+
+def _next_number(session: Session, model: Model) -> int:
+    last = session.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model.id))
+    return (last or 0) + 1

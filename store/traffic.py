@@ -122,23 +122,12 @@ def set_traffic(session: Session, *, name: str, plan: TrafficPlan, actor: str, r
     check_plan(model, plan, _versions(session, model.id, [*plan.weights, *plan.shadows]))
     row = session.get(Traffic, model.id, populate_existing=True)
     before = None if row is None else plan_of(row)
-    if row is not None and before == plan and row.champion_id == model.champion_id:
+    is_same_champion = row is not None and row.champion_id == model.champion_id
+    if is_same_champion and before == plan:
         return
-    now = session.execute(select(func.now())).scalar_one()
-    goes_on = (
-        row is not None
-        and before is not None
-        and row.champion_id == model.champion_id
-        and (before.policy, before.weights) == (plan.policy, plan.weights)
-    )
-    if row is None:
-        row = Traffic(model_id=model.id)
-        session.add(row)
-    _write(row, plan)
-    row.champion_id = model.champion_id
-    row.started_at = row.started_at if goes_on else now
-    row.updated_at = now
-    session.flush()
+    goes_on = is_same_champion and before is not None and (before.policy, before.weights) == (plan.policy, plan.weights)
+    row = row or Traffic(model_id=model.id)
+    _write(session, row, plan, model.champion_id, goes_on=goes_on)
     _reset_arms(session, row, plan)
     record_decision(
         session,
@@ -244,9 +233,16 @@ def describe(plan: TrafficPlan) -> str:
     return f"{words}; shadows {', '.join(map(str, plan.shadows))}" if plan.shadows else words
 
 
-def _write(row: Traffic, plan: TrafficPlan) -> None:
+def _write(session: Session, row: Traffic, plan: TrafficPlan, champion_id: int | None, *, goes_on: bool) -> None:
+    """Write a plan into its row; its comparison begins now, unless it goes on."""
+    now = session.execute(select(func.now())).scalar_one()
     for column, value in plan.dump().items():
         setattr(row, column, value)
+    row.champion_id = champion_id
+    row.started_at = row.started_at if goes_on else now
+    row.updated_at = now
+    session.add(row)
+    session.flush()
 
 
 def _reset_arms(session: Session, row: Traffic, plan: TrafficPlan) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
+from celery.utils.dispatch import Signal
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
@@ -73,21 +74,25 @@ def run_worker(
         on_ready: Called when consuming has begun.
         on_stopping: Called when the shutdown was asked for, before running tasks are waited for.
     """
-
-    # Strong references: Celery holds receivers weakly and would forget these at once.
-    def ready(**_: Any) -> None:
-        on_ready()
-
-    def stopping(**_: Any) -> None:
-        on_stopping()
-
     app.conf.worker_consumer = PatientConsumer
     app.conf.task_queues = [
         Queue(name, Exchange(name, type="direct"), routing_key=name, no_ack=not acknowledges) for name in queues
     ]
-    worker_ready.connect(ready, weak=False)
-    worker_shutting_down.connect(stopping, weak=False)
-    arguments = [
+    _call_on_signal(worker_ready, on_ready)
+    _call_on_signal(worker_shutting_down, on_stopping)
+    app.worker_main(_worker_arguments(node, pool, concurrency))
+
+
+def _call_on_signal(signal: Signal, call: Callable[[], None]) -> None:
+    def receive(**_: Any) -> None:
+        call()
+
+    # A strong reference: Celery holds receivers weakly and would forget this one at once.
+    signal.connect(receive, weak=False)
+
+
+def _worker_arguments(node: str, pool: str, concurrency: int) -> list[str]:
+    return [
         "worker",
         f"--hostname={node}",
         f"--pool={pool}",
@@ -98,4 +103,3 @@ def run_worker(
         "--task-events",
         "--loglevel=WARNING",
     ]
-    app.worker_main(arguments)

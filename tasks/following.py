@@ -12,7 +12,8 @@ from ml.errors import NoRoomError
 from store.database import open_session
 from store.errors import ObjectsUnavailableError
 from store.models import get_version_by_id
-from store.switching import Wanted, ask_workers, list_wanted, settle
+from store.switching import settle
+from store.version_loading import Wanted, ask_workers, list_wanted
 from tasks.errors import ModelUnavailableError
 from tasks.loader import ModelLoader
 

@@ -3,8 +3,10 @@
 import gc
 import threading
 
+import redis
 import structlog
 from celery import Celery
+from sqlalchemy import Engine as Database
 
 from ml.devices import device_slug
 from ml.engine import Engine
@@ -48,6 +50,7 @@ class InferenceWorker:
     """
 
     def __init__(self, settings: Settings, device: str) -> None:
+        self._device = device
         slug = device_slug(device)
         self.node = node_name(slug)
         self.queues = [inference_queue(self.node), QueueName.INFERENCE]
@@ -55,12 +58,7 @@ class InferenceWorker:
         results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)
-        self.engine = Engine(
-            device,
-            compute_threads=settings.compute_threads,
-            memory_mb=settings.device_memory_mb,
-            sandboxed=settings.decode is DecodePlace.SANDBOX,
-        )
+        self.engine = _create_engine(settings, device)
         self.pace = Pace(paced=settings.balancer == BalancerPolicy.LEARNED)
         self.loader = ModelLoader(self.engine, claims, objects, self.pace.book)
         self.idle_tuning = IdleTuning(self.loader)
@@ -68,11 +66,24 @@ class InferenceWorker:
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
         self._maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)
         self.progress = Progress()
-        self.life = WorkerLife(
+        self.life = self._create_life(claims)
+        self.follower = VersionFollower(claims, self.loader, self.life.tell)
+        spool = Spool(spool_folder(settings.var_dir), slug)
+        self.drainer = self._create_drainer(claims, results, objects, replies, spool)
+        self._peers = PeerDirectory(claims, self.pace, self.loader.held)
+        self.poll = SafetyPoll(self.drainer.drain, replies)
+        self.watchdog = Watchdog(claims, self.life, self.progress)
+        self._limit = threading.Timer(
+            DRAIN_LIMIT_S, self.life.quit, [StopReason.DRAINED, 0], {"within_s": QUIT_WITHIN_S}
+        )
+        self._limit.daemon = True
+
+    def _create_life(self, claims: Database) -> WorkerLife:
+        return WorkerLife(
             claims,
             name=self.node,
             role=WorkerRole.INFERENCE,
-            device=device,
+            device=self._device,
             queue=self.queues[0],
             held=self.loader.held,
             rates=self.pace.book.rates,
@@ -81,8 +92,11 @@ class InferenceWorker:
             is_moving=self.progress.is_moving,
             settle=self._settle,
         )
-        self.follower = VersionFollower(claims, self.loader, self.life.tell)
-        self.drainer = Drainer(
+
+    def _create_drainer(
+        self, claims: Database, results: Database, objects: ObjectStore, replies: redis.Redis, spool: Spool
+    ) -> Drainer:
+        return Drainer(
             engine=self.engine,
             loader=self.loader,
             life=self.life,
@@ -90,19 +104,12 @@ class InferenceWorker:
             results_database=results,
             objects=objects,
             replies=replies,
-            device=device,
+            device=self._device,
             queues=self.queues,
-            spool=Spool(spool_folder(settings.var_dir), slug),
+            spool=spool,
             progress=self.progress,
             pace=self.pace,
         )
-        self._peers = PeerDirectory(claims, self.pace, self.loader.held)
-        self.poll = SafetyPoll(self.drainer.drain, replies)
-        self.watchdog = Watchdog(claims, self.life, self.progress)
-        self._limit = threading.Timer(
-            DRAIN_LIMIT_S, self.life.quit, [StopReason.DRAINED, 0], {"within_s": QUIT_WITHIN_S}
-        )
-        self._limit.daemon = True
 
     def _settle(self) -> None:
         self.drainer.settle()
@@ -142,6 +149,15 @@ class InferenceWorker:
         self._limit.cancel()
         self.loader.close()
         self.engine.close()
+
+
+def _create_engine(settings: Settings, device: str) -> Engine:
+    return Engine(
+        device,
+        compute_threads=settings.compute_threads,
+        memory_mb=settings.device_memory_mb,
+        sandboxed=settings.decode is DecodePlace.SANDBOX,
+    )
 
 
 def run(settings: Settings, device: str) -> None:

@@ -8,7 +8,7 @@ from werkzeug.exceptions import NotFound
 from store.logs import configure_logging
 from store.settings import Settings
 from webapp.docs import register_docs
-from webapp.errors import register_error_handlers
+from webapp.error_answers import register_error_handlers
 from webapp.fast_lane import FastLane
 from webapp.headers import register_headers
 from webapp.json import OrjsonProvider

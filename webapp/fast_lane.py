@@ -9,51 +9,37 @@ through Flask, which alone knows how to refuse. See docs/decisions/0009-event-lo
 import asyncio
 import io
 import math
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
-from urllib.parse import parse_qsl
 
 import orjson
 from a2wsgi import WSGIMiddleware
 from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
 from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
-from marshmallow import EXCLUDE, Schema, ValidationError
 from uuid_utils import uuid7
 
 from schemas.enums import Scope as KeyScope
-from schemas.predictions import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
 from schemas.problems import CONTENT_TYPE as PROBLEM_TYPE
 from store.keys import Principal
 from webapp.answering import answer, finished_body
 from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
-from webapp.errors import describe, note
+from webapp.error_answers import describe, note
 from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
+from webapp.lane_arguments import Arguments, is_hot, read_arguments
 from webapp.loop_signal import LoopWaker
 from webapp.metrics import REQUESTS
 from webapp.requests import Prepared, admit_early, prepare, run, run_in_loop
 from webapp.services import Services
 
-PATH = re.compile(r"/v1/models/([\w.-]+)/predictions")
-
 #: What the view is called in the metrics.
 ENDPOINT = "predictions.PredictionCreateViews"
-
-QUERY = PredictionQueryArgsSchema(unknown=EXCLUDE)
-HEADERS = PredictionHeadersSchema()
-
-#: As the environment of a request has it.
-STICKY_VARIABLE = f"HTTP_{STICKY_HEADER.upper().replace('-', '_')}"
-
-#: Different queries that are remembered.
-QUERIES = 1_024
 
 #: A body up to this size is read in the event loop; hashing and storing a larger one would keep all others waiting.
 LIGHT_BYTES = 64 * 1024
@@ -66,15 +52,6 @@ RESPONSE_HEADERS = [
 REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
 
 CLOSING_HEADERS = [*RESPONSE_HEADERS, (CLOSING[0].lower().encode(), CLOSING[1].encode())]
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """What a request says beside its body."""
-
-    model: str
-    query: dict[str, Any]
-    headers: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +99,12 @@ class FastLane:
         self._reading = asyncio.Semaphore(threads)
         self._waker: LoopWaker | None = None
         self._succeeded = REQUESTS.labels(ENDPOINT, 200)
-        self._no_query = QUERY.load({})
-        self._no_headers = HEADERS.load({})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         size = self._size(scope) if scope["type"] == "http" else None
         environ = None if scope["type"] != "http" or size is None else build_environ(scope)
-        arguments = None if environ is None else self._read_arguments(environ)
+        arguments = None if environ is None else read_arguments(environ)
         if size is None or environ is None or arguments is None:
             await self._flask(scope, as_coroutine(receive), send)
             return
@@ -200,7 +175,7 @@ class FastLane:
 
     def _size(self, scope: HTTPScope) -> int | None:
         """Bytes of the body of the hot operation; None for another one, and for a body that only Flask reads safely."""
-        if scope["method"] != "POST" or PATH.fullmatch(scope["path"]) is None:
+        if scope["method"] != "POST" or not is_hot(scope["path"]):
             return None
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         size = int(length) if length.isdigit() else math.inf
@@ -267,30 +242,6 @@ class FastLane:
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def _read_arguments(self, environ: Mapping[str, Any]) -> Arguments | None:
-        """Tell what is asked; None when Flask must say what is wrong with it."""
-        match = PATH.fullmatch(environ["PATH_INFO"])
-        if match is None:
-            return None
-        try:
-            query = self._read_query(environ.get("QUERY_STRING", ""))
-            headers = self._read_headers(environ)
-        except ValidationError:
-            return None
-        return Arguments(match.group(1), query, headers)
-
-    def _read_query(self, text: str) -> dict[str, Any]:
-        return dict(_parse_query(text)) if text else dict(self._no_query)
-
-    def _read_headers(self, environ: Mapping[str, Any]) -> dict[str, Any]:
-        given = {
-            "Prefer": environ.get("HTTP_PREFER"),
-            "Idempotency-Key": environ.get("HTTP_IDEMPOTENCY_KEY"),
-            STICKY_HEADER: environ.get(STICKY_VARIABLE),
-        }
-        present = {name: value for name, value in given.items() if value is not None}
-        return _load(HEADERS, present) if present else dict(self._no_headers)
-
     def _request(self, environ: dict[str, Any]) -> Request:
         """The request with the limits that Flask would give it."""
         request = Request(environ)
@@ -317,17 +268,3 @@ class FastLane:
 async def _send_flasks(send: Send, response: Response) -> None:
     headers = encode_headers(response.headers.items())
     await send_response(send, response.status_code, headers, response.get_data())
-
-
-@lru_cache(maxsize=QUERIES)
-def _parse_query(text: str) -> dict[str, Any]:
-    """Read a query. Most clients send one of a few, so what was read is remembered; the caller copies it."""
-    pairs = parse_qsl(text, keep_blank_values=True)
-    if len(dict(pairs)) != len(pairs):
-        raise ValidationError("a repeated argument")
-    return _load(QUERY, dict(pairs))
-
-
-def _load(schema: Schema, given: Mapping[str, str]) -> dict[str, Any]:
-    loaded: dict[str, Any] = schema.load(given)
-    return loaded

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import orjson
 
+from schemas.client_names import NAME_LENGTH
 from schemas.feedback import HEAVIEST
-from schemas.predictions import NAME_LENGTH
 from store.errors import StoreError
 from store.feedback import DEFAULT_SOURCE, DEFAULT_WEIGHT, Correction
 from store.labels import read_cell

@@ -1,6 +1,6 @@
 """Which models keep items, and what an item may be called."""
 
-from schemas.predictions import NAME_LENGTH
+from schemas.client_names import NAME_LENGTH
 from store.models import ServedVersion
 from webapp.errors import InvalidInputError, NoIndexError
 from webapp.services import Services

@@ -19,8 +19,8 @@ from schemas.trainings import ID as TRAINING_ID
 from schemas.webhook_examples import DELIVERY_ID
 from schemas.webhook_examples import ID as WEBHOOK_ID
 from webapp.auth import SCOPE_ATTRIBUTE
-from webapp.errors import handle_http_exception
-from webapp.problems import problem_responses
+from webapp.error_answers import handle_http_exception
+from webapp.problems.documented import problem_responses
 from webapp.version import VERSION
 from webapp.webhook_documents import WEBHOOKS
 

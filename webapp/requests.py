@@ -11,8 +11,6 @@ from flask import Request
 from uuid_utils.compat import uuid7
 
 from schemas.enums import IndexAction
-from schemas.models import RECORD_EXAMPLE
-from store.addresses import URL_LENGTH
 from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
@@ -22,69 +20,12 @@ from webapp.indexes import resolve_index
 from webapp.inputs import Input, read_input
 from webapp.loop_signal import LoopSignal, LoopWaker
 from webapp.prefer import wait_seconds
-from webapp.services import Services
+from webapp.services import Route, Services
 from webapp.tickets import Ticket
 from webapp.traffic import choose, request_point
 
 # A commit that takes longer than this means that Postgres hangs.
 ACCEPT_TIMEOUT_S = 5.0
-
-PICTURE = {"schema": {"type": "string", "format": "binary", "description": "The bytes of the file."}}
-
-URL_EXAMPLE = "https://shop.example/photos/42.jpg"
-
-IMAGE_URL: dict[str, Any] = {
-    "type": "string",
-    "format": "uri",
-    "maxLength": URL_LENGTH,
-    "description": "Where the picture is: `http` or `https`, on port 80 or 443 of the public internet. It is fetched "
-    "after the prediction was accepted, following three redirects at most; where that fails, the prediction fails with "
-    "the code `fetch_failed`.",
-}
-
-#: The body of `create_prediction` for the OpenAPI document; `webapp.inputs` reads it.
-CREATE_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "A picture as a form part, as bytes, as base64 or by its URL, or numbers, or named values; "
-    "whichever the model takes, see its `input`.",
-    "content": {
-        # The first is what a generator that knows but one takes: photos are what most clients send.
-        "multipart/form-data": {
-            "schema": {
-                "title": "PredictionForm",
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP."}},
-            }
-        },
-        "application/json": {
-            "schema": {
-                "title": "PredictionInput",
-                "type": "object",
-                "additionalProperties": False,
-                "minProperties": 1,
-                "maxProperties": 1,
-                "properties": {
-                    "image_url": IMAGE_URL,
-                    # Without a type: what it is depends on the model, and generators wrap each of several in a class.
-                    "input": {
-                        "description": "What the model takes: a list of numbers, an object of named values, or a "
-                        "picture as base64."
-                    },
-                },
-            },
-            "examples": {
-                "numbers": {"summary": "For a model that takes a vector.", "value": {"input": [0, 1]}},
-                "record": {"summary": "For a model that takes named values.", "value": {"input": RECORD_EXAMPLE}},
-                "url": {"summary": "A picture that is fetched for you.", "value": {"image_url": URL_EXAMPLE}},
-            },
-        },
-        "image/jpeg": PICTURE,
-        "image/png": PICTURE,
-        "image/webp": PICTURE,
-        "application/octet-stream": PICTURE,
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +68,12 @@ def prepare(
         WebError, StoreError: As `webapp.errors` maps them.
     """
     wait_s = wait_seconds(headers["prefer"])
-    if (query["catalog"] is None) != (query["external_id"] is None):
-        missing = "catalog" if query["catalog"] is None else "external_id"
-        raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
+    _check_item(query)
     services.webhooks.check(caller, query["webhook"])
     route = services.models.route(model, query["version"])
-    version, split, probability = route.version, route.split, None
-    if split is not None and split.arms:
-        arm = choose(split, request_point(split, caller, query, headers))
-        version, probability = arm.version, arm.probability
+    version, probability = _choose_version(route, caller, query, headers)
     given = read_input(request, version, services.settings.max_pixels, services.settings.outward)
-    # What is behind a URL may change, so nothing is remembered of it, and it is asked once, not for shadows too.
-    forgetful = version.settings.cache is None or query["no_cache"] or given.url is not None
-    remembered = None if forgetful else given.sha256
+    remembered = _hash_to_remember(version, query, given)
     inline = given.url is None and services.inline is not None and services.inline.serves(version)
     known = remembered is not None and services.cache.may_answer(version, caller.api_key_id, remembered)
     if not (admitted or inline or known):
@@ -150,7 +84,32 @@ def prepare(
     if ticket.inline:
         # A worker reads it from where it is stored: a request that waits for one need not keep a photo in memory.
         ticket.payload = given.value if given.data is None else given.data
-    return Prepared(ticket, remembered, () if split is None or given.url is not None else split.shadows)
+    # What is behind a URL is asked for once, not for shadows too.
+    return Prepared(ticket, remembered, () if route.split is None or given.url is not None else route.split.shadows)
+
+
+def _check_item(query: dict[str, Any]) -> None:
+    if (query["catalog"] is None) != (query["external_id"] is None):
+        missing = "catalog" if query["catalog"] is None else "external_id"
+        raise InvalidInputError(missing, f"{missing} is missing: catalog and external_id go together")
+
+
+def _choose_version(
+    route: Route, caller: Principal, query: dict[str, Any], headers: dict[str, Any]
+) -> tuple[ServedVersion, float | None]:
+    """Return the version that answers and, where it was drawn, with which probability."""
+    split = route.split
+    if split is None or not split.arms:
+        return route.version, None
+    arm = choose(split, request_point(split, caller, query, headers))
+    return arm.version, arm.probability
+
+
+def _hash_to_remember(version: ServedVersion, query: dict[str, Any], given: Input) -> str | None:
+    """Return the hash under which an answer is remembered; None where none is, since what a URL leads to may change."""
+    if version.settings.cache is None or query["no_cache"] or given.url is not None:
+        return None
+    return given.sha256
 
 
 def admit_early(services: Services, caller: Principal, *, model: str, query: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from schemas.predictions import PredictionSchema, QueuedPredictionSchema
 from store.predictions import queue_position
 from store.stats import finished_per_second
 from store.tables.prediction import Prediction
+from webapp.pages import next_cursor
 from webapp.presenters import MS, from_row
 from webapp.services import services
 
@@ -60,5 +61,5 @@ def page(rows: Sequence[Prediction], limit: int) -> dict[str, Any]:
     """Present one page; a full one may have a next."""
     return {
         "data": [from_row(row) for row in rows],
-        "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+        "next_cursor": next_cursor(rows, limit),
     }

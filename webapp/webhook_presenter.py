@@ -59,8 +59,3 @@ def present_delivery_with_attempts(row: WebhookDelivery, attempts: Sequence[Webh
             for attempt in attempts
         ]
     }
-
-
-def next_cursor(rows: Sequence[WebhookEndpoint] | Sequence[WebhookDelivery], limit: int) -> str | None:
-    """Tell where the page after this one begins; a full one may have a next."""
-    return str(rows[-1].id) if len(rows) == limit else None

@@ -97,16 +97,10 @@ def train_fashion_similar(options: RecipeOptions, on_progress: OnProgress | None
         TrainingError: The training failed.
         WeightsError: The bundled ``fashion`` is damaged.
     """
-    directory: Path = options.data or DEFAULT_DIRECTORY
-    labelled, test = load_split("train", directory), load_split("test", directory)
-    n_training = round(len(labelled) * TRAIN_SHARE)
-    training = labelled.part(0, n_training).part(0, options.limit)
+    training, validation, labelled, test = _load(options)
     torch.manual_seed(options.seed)
     started = time.perf_counter()
-    predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
-    if options.weights is None:
-        _begin_with_body(predictor)
-    options.begin(predictor)
+    predictor = _build(options)
     # About twice as fast on CPUs as the default layout, with the channels last in memory too.
     predictor.module.to(memory_format=torch.channels_last)
     fit_options = FitOptions(
@@ -128,22 +122,39 @@ def train_fashion_similar(options: RecipeOptions, on_progress: OnProgress | None
         checkpoints=options.checkpoints,
     )
     predictor.module.to(memory_format=torch.contiguous_format)
-    seconds = round(time.perf_counter() - started, 1)
-    validation = labelled.part(n_training).part(0, options.limit)
     metrics = {
         "train_items": len(training),
         "epochs": fit_options.epochs,
         "seed": options.seed,
-        "seconds": seconds,
+        "seconds": round(time.perf_counter() - started, 1),
         "threads": torch.get_num_threads(),
-        **_measure(predictor, training, validation, labelled.part(0, options.limit), test.part(0, options.limit)),
+        **_measure(predictor, training, validation, labelled, test),
     }
     return Trained(predictor=predictor, config=CONFIG, metrics=metrics, card=_write_card(predictor, metrics))
 
 
-def _begin_with_body(predictor: Predictor) -> None:
-    body = read_bundle(BUNDLED_DIRECTORY / BODY_OF).build().module.get_submodule("features")
-    predictor.module.get_submodule("features").load_state_dict(body.state_dict())
+def _load(options: RecipeOptions) -> tuple[LabelledImages, LabelledImages, LabelledImages, LabelledImages]:
+    """Read what is trained on, what is watched, both together, and the test images."""
+    directory: Path = options.data or DEFAULT_DIRECTORY
+    labelled, test = load_split("train", directory), load_split("test", directory)
+    n_training = round(len(labelled) * TRAIN_SHARE)
+    training, validation = labelled.part(0, n_training), labelled.part(n_training)
+    return (
+        training.part(0, options.limit),
+        validation.part(0, options.limit),
+        labelled.part(0, options.limit),
+        test.part(0, options.limit),
+    )
+
+
+def _build(options: RecipeOptions) -> Predictor:
+    """Build the network with what it begins with: the weights of the options, else the body of `BODY_OF`."""
+    predictor = build_untrained(ModelSpec.from_config(NAME, 1, CONFIG), options.device)
+    if options.weights is None:
+        body = read_bundle(BUNDLED_DIRECTORY / BODY_OF).build().module.get_submodule("features")
+        predictor.module.get_submodule("features").load_state_dict(body.state_dict())
+    options.begin(predictor)
+    return predictor
 
 
 def _measure(

@@ -9,7 +9,7 @@ import click
 
 from schemas.enums import Durability, Placement
 from schemas.model_settings import DEFAULT_MAX_WAIT_MS, LONGEST_TTL_S, MEBIBYTE, CacheSettings, ModelSettings
-from schemas.predictions import DEADLINE_LIMIT_MS
+from schemas.prediction_arguments import DEADLINE_LIMIT_MS
 from stack.commands.import_model import import_
 from stack.commands.options import json_option, open_database, var_option
 from stack.commands.promotions import decisions_, promote_, rollback_, versions_

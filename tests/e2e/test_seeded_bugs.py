@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import injectors
 from tests.faults.arena import Arena, running_arena
+from tests.faults.injectors import doorbells, freezes, kills
 from tests.faults.matrix import Row
 from tests.faults.results import Result
 from tests.faults.run import run_group
@@ -32,7 +32,7 @@ def broken(result: Result, invariant: str) -> bool:
 
 
 def test_a_result_of_a_worker_that_lost_its_claim_is_found(tmp_path: Path) -> None:
-    row = Row("zombie", "worker.before_commit", injectors.wake_zombies_at, 1, 1, 1)
+    row = Row("zombie", "worker.before_commit", freezes.wake_zombies_at, 1, 1, 1)
     with broken_arena(tmp_path, "no-fence") as arena:
         result = run_group(arena, row, 2, seed=1)
 
@@ -40,7 +40,7 @@ def test_a_result_of_a_worker_that_lost_its_claim_is_found(tmp_path: Path) -> No
 
 
 def test_a_reaper_that_does_not_look_again_is_found(tmp_path: Path) -> None:
-    row = Row("kill", "worker.on_device", injectors.kill_worker_at, 1, 1, 1)
+    row = Row("kill", "worker.on_device", kills.kill_worker_at, 1, 1, 1)
     with broken_arena(tmp_path, "no-recheck") as arena:
         arena.releases = False
         result = run_group(arena, row, 4, seed=1)
@@ -49,7 +49,7 @@ def test_a_reaper_that_does_not_look_again_is_found(tmp_path: Path) -> None:
 
 
 def test_an_answer_before_its_row_is_found(tmp_path: Path) -> None:
-    row = Row("doorbells", "duplicate", injectors.send_doorbells, 1, 1, 1)
+    row = Row("doorbells", "duplicate", doorbells.send_doorbells, 1, 1, 1)
     with broken_arena(tmp_path, "early-ack") as arena:
         result = run_group(arena, row, 5, seed=1)
 
@@ -58,7 +58,7 @@ def test_an_answer_before_its_row_is_found(tmp_path: Path) -> None:
 
 
 def test_a_doorbell_before_its_row_is_found(tmp_path: Path) -> None:
-    row = Row("kill", "web.before_insert", injectors.kill_web_at, 1, 1, 1)
+    row = Row("kill", "web.before_insert", kills.kill_web_at, 1, 1, 1)
     with broken_arena(tmp_path, "ring-first") as arena:
         result = run_group(arena, row, 1, seed=1)
 

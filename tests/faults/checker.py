@@ -1,11 +1,10 @@
 """The one checker of the invariants I1 to I13, over what clients were told and what plain SQL finds.
 
-It shares no line with the store. A witness of its own, a trigger, writes down every move of every row: who moved it,
-under which fence, and whether the worker that held it was alive. What is judged where stands in docs/reliability.md.
+It shares no line with the store. A witness of its own writes down every move of every row. What is judged where stands
+in docs/reliability.md.
 """
 
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,12 +17,11 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 
 from tests.faults.history import DECLARED, NONCE_STEP, Request
+from tests.faults.orphans import OrphanWatch
+from tests.faults.witness import HELD, MOVES, ROWS, THERE, WITNESS
 
 #: A row must have ended so long after the last fault.
 END_WITHIN_S = 60.0
-
-#: A row may be held by a dead worker for so long, counted while Postgres answers.
-ORPHANED_S = 5.0
 
 MAX_ATTEMPTS = 3
 MAX_CRASHES = 2
@@ -33,63 +31,9 @@ GIVEN_UP = frozenset({"worker_crash", "attempts_exhausted"})
 
 TERMINAL = ("succeeded", "failed", "canceled", "expired")
 
-WITNESS = """
-CREATE SCHEMA IF NOT EXISTS witness;
-CREATE TABLE IF NOT EXISTS witness.moves (
-    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    id uuid NOT NULL, from_status text, to_status text NOT NULL,
-    attempt integer, crashes integer, crashes_before integer,
-    fence bigint, worker_id bigint, holder_alive boolean, error_code text,
-    writer text DEFAULT current_setting('application_name'));
-CREATE INDEX IF NOT EXISTS moves_id ON witness.moves (id);
-CREATE OR REPLACE FUNCTION witness.note() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO witness.moves (id, to_status, attempt, crashes, fence)
-        VALUES (NEW.id, NEW.status, NEW.attempt, NEW.crash_count, NEW.fence);
-    ELSIF NEW.status <> OLD.status OR NEW.fence IS DISTINCT FROM OLD.fence THEN
-        INSERT INTO witness.moves (
-            id, from_status, to_status, attempt, crashes, crashes_before, fence, worker_id, holder_alive, error_code)
-        SELECT NEW.id, OLD.status, NEW.status, NEW.attempt, NEW.crash_count, OLD.crash_count,
-            NEW.fence, NEW.worker_id, OLD.attempt_deadline_at > now() AND EXISTS (
-                SELECT FROM workers w
-                WHERE w.id = OLD.worker_id AND w.stopped_at IS NULL AND w.lease_expires_at > now()),
-            NEW.error_code;
-    END IF;
-    RETURN NULL;
-END $$;
-DROP TRIGGER IF EXISTS witness ON predictions;
-CREATE TRIGGER witness AFTER INSERT OR UPDATE ON predictions FOR EACH ROW EXECUTE FUNCTION witness.note();
-"""
-
-MOVES = """
-    SELECT m.*, CAST(m.id AS text) AS id, w.name AS holder
-    FROM witness.moves m LEFT JOIN workers w ON w.id = m.worker_id
-    WHERE m.n > %s ORDER BY m.n
-"""
-
-ROWS = """
-    SELECT CAST(id AS text) AS id, status, input, result ->> 'label' AS label, result IS NULL AS empty, error_code,
-        attempt, crash_count FROM predictions
-    WHERE id IN (SELECT id FROM witness.moves WHERE n > %s) OR id = ANY(CAST(%s AS uuid[]))
-"""
-
-THERE = "SELECT CAST(id AS text) AS id FROM predictions WHERE id = ANY(CAST(%s AS uuid[]))"
-
-ORPHANS = """
-    SELECT CAST(p.id AS text) AS id FROM predictions p LEFT JOIN workers w ON w.id = p.worker_id
-    WHERE p.status = 'processing' AND (w.id IS NULL OR w.stopped_at IS NOT NULL OR w.lease_expires_at < now())
-"""
-
-HELD = """
-    SELECT w.pid, max(extract(epoch FROM p.finished_at)) AS ended FROM witness.moves m
-    JOIN workers w ON w.id = m.worker_id JOIN predictions p ON p.id = m.id
-    WHERE m.to_status = 'processing' AND w.pid = ANY(%s) GROUP BY w.pid
-"""
-
 #: What an answer or a log must never hold, beside the secrets of this very stack.
 LEAKS = re.compile(
-    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|mk_[a-z]+_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
+    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|tq_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
 )
 
 
@@ -277,46 +221,6 @@ class Checker:
         )
         connection.autocommit = True
         return connection
-
-
-class OrphanWatch:
-    """I8, looked at all the time: no row is held by a dead worker for longer than `ORPHANED_S`.
-
-    The seconds in which Postgres did not answer do not count, since nobody could have taken the row back.
-    """
-
-    def __init__(self, connect: Any) -> None:
-        self._connect = connect
-        self._since: dict[str, float] = {}
-        self._found: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="orphans", daemon=True)
-        self._thread.start()
-
-    def take(self) -> list[str]:
-        """Return what was found since the last call."""
-        found, self._found = self._found, set()
-        return [f"{name} was held by a dead worker for more than {ORPHANED_S:.0f} s" for name in sorted(found)]
-
-    def close(self) -> None:
-        """End."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.5):
-            try:
-                with closing(self._connect()) as connection, connection.cursor() as cursor:
-                    cursor.execute("SET statement_timeout = '2s'")
-                    cursor.execute(ORPHANS)
-                    self._note({row["id"] for row in cursor.fetchall()})
-            except psycopg2.Error:
-                self._since.clear()
-
-    def _note(self, held: set[str]) -> None:
-        now = time.monotonic()
-        self._since = {name: self._since.get(name, now) for name in held}
-        self._found |= {name for name, since in self._since.items() if now - since > ORPHANED_S}
 
 
 def _problem(request: Request, row: Any) -> tuple[str, list[str]] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from tests.faults.arena import Arena
-from tests.faults.injectors import Done
+from tests.faults.injectors.done import Done
 from tests.faults.matrix import Row
 from tests.faults.results import Result
 

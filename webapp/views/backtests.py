@@ -19,20 +19,17 @@ from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import BACKTEST_HEADERS
 from webapp.presenters import present_gain
-from webapp.problems import (
+from webapp.problems.backtests import (
     BACKTEST_KIND,
     BACKTEST_STATE,
     INVALID_BACKTEST,
-    INVALID_PAGE,
-    MALFORMED_REQUEST,
     NO_FEEDBACK,
     SAME_VERSION,
     UNKNOWN_BACKTEST,
-    UNKNOWN_MODEL,
-    UNKNOWN_PATH,
-    UNKNOWN_VERSION,
-    problems,
 )
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL, UNKNOWN_VERSION
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
 from webapp.responses import RETRY_AFTER_S
 from webapp.services import services
 

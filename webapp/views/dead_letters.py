@@ -20,15 +20,10 @@ from webapp.audit import audit
 from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import QUEUED_HEADERS
-from webapp.problems import (
-    INVALID_PAGE,
-    INVALID_REDRIVE,
-    MALFORMED_REQUEST,
-    NOT_DEAD,
-    UNKNOWN_PATH,
-    UNKNOWN_PREDICTION,
-    problems,
-)
+from webapp.pages import next_cursor
+from webapp.problems.documented import problems
+from webapp.problems.predictions import INVALID_REDRIVE, NOT_DEAD, UNKNOWN_PREDICTION
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
 from webapp.responses import prediction_response
 from webapp.services import services
 
@@ -71,7 +66,7 @@ class DeadLetterViews(MethodView):
             )
         return {
             "data": [asdict(letter) for letter in found],
-            "next_cursor": str(found[-1].id) if len(found) == query["limit"] else None,
+            "next_cursor": next_cursor(found, query["limit"]),
         }
 
 

@@ -10,7 +10,8 @@ from store.database import open_session
 from store.drift import read_drift
 from webapp.auth import require
 from webapp.blueprint import Blueprint
-from webapp.problems import UNKNOWN_MODEL, problems
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL
 from webapp.services import services
 
 blp = Blueprint("drift", __name__, url_prefix="/v1/models", description="Whether the world is still what it was.")

@@ -20,21 +20,19 @@ from webapp.blueprint import Blueprint
 from webapp.feedback_import import import_feedback
 from webapp.feedback_lines import CSV, NDJSON, read_lines
 from webapp.presenters import from_feedback
-from webapp.problems import (
+from webapp.problems.documented import problems
+from webapp.problems.feedback import (
     FEEDBACK_FILE,
     FEEDBACK_MEDIA_TYPE,
     INVALID_FEEDBACK,
     INVALID_LABEL,
     INVALID_WINDOW,
-    MALFORMED_REQUEST,
-    TOO_LARGE,
     UNANSWERED_PREDICTION,
     UNKNOWN_FEEDBACK,
-    UNKNOWN_MODEL,
-    UNKNOWN_PATH,
-    UNKNOWN_PREDICTION,
-    problems,
 )
+from webapp.problems.models import UNKNOWN_MODEL
+from webapp.problems.predictions import UNKNOWN_PREDICTION
+from webapp.problems.requests import MALFORMED_REQUEST, TOO_LARGE, UNKNOWN_PATH
 from webapp.services import services
 
 TEXT = {"type": "string"}

@@ -15,16 +15,9 @@ from webapp.auth import authenticate, read_key
 from webapp.blueprint import Blueprint
 from webapp.errors import ForbiddenAddressError, NotReadyError
 from webapp.metrics import METRICS_CONTENT_TYPE, render_metrics
-from webapp.problems import (
-    DATABASE_BUSY,
-    DATABASE_UNAVAILABLE,
-    INVALID_KEY,
-    LOOPBACK_ONLY,
-    MISSING_KEY,
-    NOT_READY,
-    SCOPE_TOO_SMALL,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.keys import INVALID_KEY, LOOPBACK_ONLY, MISSING_KEY, SCOPE_TOO_SMALL
+from webapp.problems.outages import DATABASE_BUSY, DATABASE_UNAVAILABLE, NOT_READY
 from webapp.services import services
 
 blp = Blueprint("health", __name__, description="Probes and metrics; these need no key.")

@@ -8,6 +8,7 @@ from flask.views import MethodView
 from schemas import indexed_items as schemas
 from schemas import predictions as prediction_schemas
 from schemas.enums import AuditAction, Scope
+from schemas.prediction_arguments import PredictionHeadersSchema
 from store.database import open_session
 from store.errors import ObjectMissingError, UnknownItemError
 from store.indexed_items import (
@@ -23,25 +24,17 @@ from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.indexes import check_item_names, resolve_index
+from webapp.input_documents import IMAGE_URL, PICTURE, URL_EXAMPLE
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
-from webapp.problems import (
-    IDEMPOTENCY_KEY_REUSED,
-    INVALID_HEADER,
-    INVALID_INPUT,
-    INVALID_ITEM_NAME,
-    INVALID_OPTION,
-    INVALID_PAGE,
-    MALFORMED_BODY,
-    NO_INDEX,
-    OBJECTS_UNAVAILABLE,
-    OF_ADMISSION,
-    TOO_LARGE,
-    UNKNOWN_INDEXED_ITEM,
-    UNKNOWN_MODEL,
-    UNSUPPORTED_MEDIA_TYPE,
-    problems,
-)
-from webapp.requests import IMAGE_URL, PICTURE, URL_EXAMPLE, put_item
+from webapp.pages import next_cursor
+from webapp.problems.admission import OF_ADMISSION
+from webapp.problems.documented import problems
+from webapp.problems.items import INVALID_ITEM_NAME, NO_INDEX, UNKNOWN_INDEXED_ITEM
+from webapp.problems.models import UNKNOWN_MODEL
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import IDEMPOTENCY_KEY_REUSED, INVALID_INPUT, INVALID_OPTION
+from webapp.problems.requests import INVALID_HEADER, INVALID_PAGE, MALFORMED_BODY, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from webapp.requests import put_item
 from webapp.services import services
 
 # What each format's file begins with; RIFF is what WebP is packed in.
@@ -114,7 +107,7 @@ class IndexedItemListViews(MethodView):
         return {
             "count": count,
             "data": [_item(model, row) for row in rows],
-            "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+            "next_cursor": next_cursor(rows, limit),
         }
 
 
@@ -157,7 +150,7 @@ class IndexedItemViews(MethodView):
     @blp.doc(operationId="put_indexed_item", requestBody=PUT_BODY)
     @require(Scope.PREDICT)
     @blp.arguments(schemas.IndexedItemPutQueryArgsSchema(), location="query")
-    @blp.arguments(prediction_schemas.PredictionHeadersSchema(), location="headers")
+    @blp.arguments(PredictionHeadersSchema(), location="headers")
     @blp.response(
         200,
         prediction_schemas.PredictionSchema,

@@ -8,6 +8,7 @@ from schemas import predictions as schemas
 from schemas.enums import AuditAction, Scope
 from schemas.forgetting import EXAMPLE as FORGOTTEN_EXAMPLE
 from schemas.forgetting import ForgottenItemSchema
+from schemas.pages import PageQueryArgsSchema
 from store.database import open_session
 from store.forgetting import REQUEST_PATIENCE, forget_item, remove_objects
 from store.predictions import list_item_predictions
@@ -15,7 +16,9 @@ from store.replies import publish, publish_forgotten
 from webapp.audit import audit
 from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
-from webapp.problems import INVALID_PAGE, UNKNOWN_ITEM, problems
+from webapp.problems.documented import problems
+from webapp.problems.items import UNKNOWN_ITEM
+from webapp.problems.requests import INVALID_PAGE
 from webapp.responses import page
 from webapp.services import services
 
@@ -67,7 +70,7 @@ class ItemPredictionViews(MethodView):
     @problems(UNKNOWN_ITEM, INVALID_PAGE)
     @blp.doc(operationId="list_item_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PageQueryArgsSchema(), location="query")
+    @blp.arguments(PageQueryArgsSchema(), location="query")
     @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any], catalog: str, external_id: str) -> dict[str, Any]:
         """List what was predicted about an item.

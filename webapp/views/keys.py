@@ -21,14 +21,10 @@ from webapp.audit import audit
 from webapp.auth import require
 from webapp.blueprint import Blueprint
 from webapp.openapi import KEY_HEADERS
-from webapp.problems import (
-    INVALID_KEY_FIELDS,
-    INVALID_PAGE,
-    KEY_STATE,
-    MALFORMED_REQUEST,
-    UNKNOWN_KEY,
-    problems,
-)
+from webapp.pages import next_cursor
+from webapp.problems.documented import problems
+from webapp.problems.keys import INVALID_KEY_FIELDS, KEY_STATE, UNKNOWN_KEY
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST
 from webapp.services import services
 
 LIMITS = tuple(field.name for field in fields(store.KeyLimits))
@@ -57,7 +53,7 @@ class KeyViews(MethodView):
             rows = store.list_keys(session, after=query["cursor"], limit=limit)
         return {
             "data": [_present(row) for row in rows],
-            "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+            "next_cursor": next_cursor(rows, limit),
         }
 
     @problems(MALFORMED_REQUEST, INVALID_KEY_FIELDS)
@@ -193,7 +189,7 @@ class AuditViews(MethodView):
             )
         return {
             "data": [_present_action(entry, public_id) for entry, public_id in found],
-            "next_cursor": str(found[-1][0].id) if len(found) == limit else None,
+            "next_cursor": next_cursor([entry for entry, _ in found], limit),
         }
 
 

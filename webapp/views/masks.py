@@ -6,8 +6,8 @@ from uuid import UUID
 from flask import Response, make_response, request
 from flask.views import MethodView
 
-from schemas import predictions as schemas
 from schemas.enums import Scope
+from schemas.prediction_arguments import MaskHeadersSchema
 from store.errors import ObjectMissingError
 from store.predictions import get_prediction
 from store.tables.prediction import Prediction
@@ -15,7 +15,10 @@ from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import NoMaskError
 from webapp.openapi import MASK_HEADERS
-from webapp.problems import NO_MASK, OBJECTS_UNAVAILABLE, UNKNOWN_PATH, UNKNOWN_PREDICTION, problems
+from webapp.problems.documented import problems
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import NO_MASK, UNKNOWN_PREDICTION
+from webapp.problems.requests import UNKNOWN_PATH
 from webapp.services import services
 
 blp = Blueprint("masks", __name__, url_prefix="/v1", description="What a segmentation saw, pixel by pixel.")
@@ -36,7 +39,7 @@ class PredictionMaskViews(MethodView):
     @blp.alt_response(304, description="The caller has this mask already.", headers=MASK_HEADERS)
     @blp.doc(operationId="get_prediction_mask")
     @require(Scope.READ)
-    @blp.arguments(schemas.MaskHeadersSchema(), location="headers")
+    @blp.arguments(MaskHeadersSchema(), location="headers")
     @blp.response(
         200, MASK, content_type=CONTENT_TYPE, description="The mask.", example="(bytes)", headers=MASK_HEADERS
     )

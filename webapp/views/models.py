@@ -17,22 +17,17 @@ from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_model, present_version
 from webapp.openapi import CREATED_HEADERS
-from webapp.problems import (
+from webapp.problems.documented import problems
+from webapp.problems.models import (
     INVALID_MODEL_SETTINGS,
     INVALID_SETTING,
     INVALID_WEIGHTS,
     KIND_MISMATCH,
-    MALFORMED_BODY,
-    MALFORMED_REQUEST,
-    NOT_READY,
-    OBJECTS_UNAVAILABLE,
-    TOO_LARGE,
     UNKNOWN_MODEL,
-    UNKNOWN_PATH,
     UNKNOWN_VERSION,
-    UNSUPPORTED_MEDIA_TYPE,
-    problems,
 )
+from webapp.problems.outages import NOT_READY, OBJECTS_UNAVAILABLE
+from webapp.problems.requests import MALFORMED_BODY, MALFORMED_REQUEST, TOO_LARGE, UNKNOWN_PATH, UNSUPPORTED_MEDIA_TYPE
 from webapp.services import services
 from webapp.training_presenter import retraining_state
 from webapp.uploads import UPLOAD_BODY, read_upload, register_upload

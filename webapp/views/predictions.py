@@ -6,6 +6,7 @@ from uuid import UUID
 from flask import Response, request
 from flask.views import MethodView
 
+from schemas import prediction_arguments as arguments
 from schemas import predictions as schemas
 from schemas.enums import AuditAction, Scope
 from store import ledger
@@ -17,29 +18,31 @@ from webapp.answering import answer, read_prediction
 from webapp.audit import audit
 from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
+from webapp.input_documents import CREATE_BODY
 from webapp.openapi import QUEUED_HEADERS, REPLAYED_HEADERS
 from webapp.prefer import wait_seconds
 from webapp.presenters import from_row
-from webapp.problems import (
+from webapp.problems.admission import OF_ADMISSION
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL, UNKNOWN_VERSION
+from webapp.problems.outages import OBJECTS_UNAVAILABLE
+from webapp.problems.predictions import (
     IDEMPOTENCY_KEY_REUSED,
-    INVALID_HEADER,
     INVALID_INPUT,
     INVALID_OPTION,
+    PREDICTION_STATE,
+    UNKNOWN_PREDICTION,
+)
+from webapp.problems.requests import (
+    INVALID_HEADER,
     INVALID_PAGE,
     MALFORMED_BODY,
-    OBJECTS_UNAVAILABLE,
-    OF_ADMISSION,
-    PREDICTION_STATE,
     TOO_LARGE,
-    UNKNOWN_MODEL,
-    UNKNOWN_NAMED_WEBHOOK,
     UNKNOWN_PATH,
-    UNKNOWN_PREDICTION,
-    UNKNOWN_VERSION,
     UNSUPPORTED_MEDIA_TYPE,
-    problems,
 )
-from webapp.requests import CREATE_BODY, ask
+from webapp.problems.webhooks import UNKNOWN_NAMED_WEBHOOK
+from webapp.requests import ask
 from webapp.responses import page, prediction_response
 from webapp.services import services
 
@@ -73,8 +76,8 @@ class PredictionCreateViews(MethodView):
     )
     @blp.doc(operationId="create_prediction", requestBody=CREATE_BODY)
     @require(Scope.PREDICT)
-    @blp.arguments(schemas.PredictionQueryArgsSchema(), location="query")
-    @blp.arguments(schemas.PredictionHeadersSchema(), location="headers")
+    @blp.arguments(arguments.PredictionQueryArgsSchema(), location="query")
+    @blp.arguments(arguments.PredictionHeadersSchema(), location="headers")
     @blp.response(
         200,
         schemas.PredictionSchema,
@@ -100,7 +103,7 @@ class PredictionViews(MethodView):
     @problems(INVALID_PAGE)
     @blp.doc(operationId="list_predictions")
     @require(Scope.READ)
-    @blp.arguments(schemas.PredictionListQueryArgsSchema(), location="query")
+    @blp.arguments(arguments.PredictionListQueryArgsSchema(), location="query")
     @blp.response(200, schemas.PredictionPageSchema, description="A page.", example=schemas.PAGE_EXAMPLE)
     def get(self, query: dict[str, Any]) -> dict[str, Any]:
         """List predictions.
@@ -129,7 +132,7 @@ class PredictionByIdViews(MethodView):
     )
     @blp.doc(operationId="get_prediction")
     @require(Scope.READ)
-    @blp.arguments(schemas.WaitHeadersSchema(), location="headers")
+    @blp.arguments(arguments.WaitHeadersSchema(), location="headers")
     @blp.response(200, schemas.PredictionSchema, description="The finished prediction.", example=schemas.EXAMPLE)
     def get(self, headers: dict[str, Any], prediction_id: UUID) -> Response:
         """Read a prediction.

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from schemas import decisions as schemas
 from schemas.enums import Alias, AuditAction, Scope
 from schemas.models import EXAMPLE, ModelSchema
-from schemas.predictions import WaitHeadersSchema
+from schemas.prediction_arguments import WaitHeadersSchema
 from store.database import open_session
 from store.decisions import list_decisions
 from store.models import get_model
@@ -20,19 +20,11 @@ from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.model_documents import present_decision, present_model
 from webapp.openapi import UPCOMING_HEADERS
+from webapp.pages import next_cursor
 from webapp.prefer import wait_seconds
-from webapp.problems import (
-    INVALID_HEADER,
-    INVALID_PAGE,
-    INVALID_REASON,
-    MALFORMED_REQUEST,
-    NO_EARLIER_CHAMPION,
-    UNKNOWN_MODEL,
-    UNKNOWN_PATH,
-    UNKNOWN_VERSION,
-    VERSION_STATE,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.models import INVALID_REASON, NO_EARLIER_CHAMPION, UNKNOWN_MODEL, UNKNOWN_VERSION, VERSION_STATE
+from webapp.problems.requests import INVALID_HEADER, INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
 from webapp.promotions import decide
 from webapp.services import services
 
@@ -149,5 +141,5 @@ class DecisionViews(MethodView):
             )
             return {
                 "data": [present_decision(decision) for decision in found],
-                "next_cursor": str(found[-1].id) if len(found) == limit else None,
+                "next_cursor": next_cursor(found, limit),
             }

@@ -12,7 +12,7 @@ from store.tables.worker import Worker
 from store.workers import live_workers
 from webapp.auth import require
 from webapp.blueprint import Blueprint
-from webapp.problems import problems
+from webapp.problems.documented import problems
 from webapp.services import services
 
 blp = Blueprint("status", __name__, url_prefix="/v1", description="Live figures, from Postgres and the workers.")

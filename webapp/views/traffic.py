@@ -15,15 +15,10 @@ from webapp.audit import audit
 from webapp.auth import principal, require
 from webapp.blueprint import Blueprint
 from webapp.comparisons import present_comparison, present_traffic
-from webapp.problems import (
-    INVALID_SINCE,
-    INVALID_SPLIT,
-    INVALID_TRAFFIC,
-    MALFORMED_REQUEST,
-    TRAFFIC_CONFLICT,
-    UNKNOWN_MODEL,
-    problems,
-)
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL
+from webapp.problems.requests import MALFORMED_REQUEST
+from webapp.problems.traffic import INVALID_SINCE, INVALID_SPLIT, INVALID_TRAFFIC, TRAFFIC_CONFLICT
 from webapp.services import services
 
 blp = Blueprint("traffic", __name__, url_prefix="/v1/models", description="Which version answers, and how it does.")

@@ -21,23 +21,19 @@ from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError, UnsupportedMediaError
 from webapp.openapi import TRAINING_HEADERS
 from webapp.posted import SAFETENSORS_TYPES, pack_json, pack_safetensors
-from webapp.problems import (
-    INVALID_PAGE,
+from webapp.problems.documented import problems
+from webapp.problems.models import UNKNOWN_MODEL
+from webapp.problems.outages import NOT_READY, OBJECTS_UNAVAILABLE
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, TOO_LARGE, UNKNOWN_PATH
+from webapp.problems.trainings import (
     INVALID_POSTED_DATA,
     INVALID_TRAINING_OPTION,
-    MALFORMED_REQUEST,
     NO_TRAINING_DATA,
-    NOT_READY,
-    OBJECTS_UNAVAILABLE,
-    TOO_LARGE,
     TRAINING_MEDIA_TYPE,
     TRAINING_OPTION,
     TRAINING_RUNNING,
     TRAINING_STATE,
-    UNKNOWN_MODEL,
-    UNKNOWN_PATH,
     UNKNOWN_TRAINING,
-    problems,
 )
 from webapp.responses import RETRY_AFTER_S
 from webapp.services import services

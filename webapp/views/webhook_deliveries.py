@@ -17,9 +17,12 @@ from webapp.audit import audit
 from webapp.auth import caller_session, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.openapi import DELIVERY_HEADERS
-from webapp.problems import INVALID_PAGE, UNKNOWN_DELIVERY, UNKNOWN_PATH, UNKNOWN_WEBHOOK, WEBHOOK_STATE, problems
+from webapp.pages import next_cursor
+from webapp.problems.documented import problems
+from webapp.problems.requests import INVALID_PAGE, UNKNOWN_PATH
+from webapp.problems.webhooks import UNKNOWN_DELIVERY, UNKNOWN_WEBHOOK, WEBHOOK_STATE
 from webapp.services import services
-from webapp.webhook_presenter import next_cursor, present_delivery, present_delivery_with_attempts
+from webapp.webhook_presenter import present_delivery, present_delivery_with_attempts
 
 blp = Blueprint("webhook-deliveries", __name__, url_prefix="/v1", description="What webhook endpoints are sent.")
 

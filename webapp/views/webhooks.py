@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from schemas import webhook_examples as examples
 from schemas import webhooks as schemas
 from schemas.enums import AuditAction, Scope, WebhookEvent
-from schemas.predictions import PageQueryArgsSchema
+from schemas.pages import PageQueryArgsSchema
 from store import deliveries, webhooks
 from store.database import open_session
 from store.secret_box import SecretBox
@@ -20,21 +20,20 @@ from webapp.auth import caller_session, principal, require, visible_to
 from webapp.blueprint import Blueprint
 from webapp.errors import ScopeError
 from webapp.openapi import DELIVERY_HEADERS, WEBHOOK_HEADERS
-from webapp.problems import (
-    INVALID_PAGE,
+from webapp.pages import next_cursor
+from webapp.problems.documented import problems
+from webapp.problems.requests import INVALID_PAGE, MALFORMED_REQUEST, UNKNOWN_PATH
+from webapp.problems.webhooks import (
     INVALID_WEBHOOK,
     INVALID_WEBHOOK_URL,
-    MALFORMED_REQUEST,
-    UNKNOWN_PATH,
     UNKNOWN_WEBHOOK,
     WEBHOOK_LIMIT,
     WEBHOOK_STATE,
     WEBHOOKS_NOT_CONFIGURED,
-    problems,
 )
 from webapp.services import services
 from webapp.views.webhook_deliveries import delivery_response
-from webapp.webhook_presenter import next_cursor, present_endpoint
+from webapp.webhook_presenter import present_endpoint
 
 blp = Blueprint("webhooks", __name__, url_prefix="/v1", description="Be told instead of asking.")
 

@@ -11,8 +11,9 @@ from store import models, switching
 from store.decisions import list_decisions
 from store.errors import NoEarlierChampionError, VersionStateError
 from store.promotion import archive, promote, rollback, set_challenger
-from store.switching import list_wanted, settle
+from store.switching import settle
 from store.tables.model import Model
+from store.version_loading import list_wanted
 from store.workers import end_worker, register_worker, renew_lease
 from tests.factories import HOST, VECTOR_CONFIG, add_model
 

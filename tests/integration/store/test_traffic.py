@@ -13,9 +13,9 @@ from store.decisions import list_decisions
 from store.errors import TrafficConflictError, TrafficError, UnknownModelError
 from store.models import get_version, resolve
 from store.promotion import archive, promote
-from store.switching import list_wanted
 from store.tables.traffic import Traffic, TrafficArm
 from store.traffic import Split, clear_traffic, read_split, read_traffic, set_traffic
+from store.version_loading import list_wanted
 from tests.factories import add_version
 
 NAME = "split"

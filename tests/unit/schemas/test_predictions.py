@@ -1,4 +1,4 @@
-"""`schemas.predictions`: what requests may say, and that the examples are true."""
+"""`schemas.prediction_arguments` and `schemas.predictions`: what requests may say, and that the examples are true."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from marshmallow import Schema, ValidationError
 
 from schemas import feedback, models, predictions, problems, status
 from schemas.enums import Priority
-from schemas.predictions import PredictionListQueryArgsSchema, PredictionQueryArgsSchema
+from schemas.prediction_arguments import PredictionListQueryArgsSchema, PredictionQueryArgsSchema
 
 EXAMPLES: list[tuple[type[Schema], dict[str, Any]]] = [
     (predictions.PredictionSchema, predictions.EXAMPLE),

@@ -21,7 +21,7 @@ from webapp.app import create_app
 from webapp.auth import SCOPE_ATTRIBUTE
 from webapp.docs import DOCS_PATH
 from webapp.errors import KINDS
-from webapp.problems import INTERNAL
+from webapp.problems.outages import INTERNAL
 from webapp.spec import RENEW, SETTINGS, SNAPSHOT, read_document, render_document
 
 ROOT = SNAPSHOT.parent.parent
