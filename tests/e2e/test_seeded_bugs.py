@@ -1,65 +1,76 @@
 """The fault suite finds bugs of each class that it is there for: a stack with one of them in its code does not pass."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.arena import Arena, running_arena
+from tests.faults.arena import running_arena
 from tests.faults.injectors import doorbells, freezes, kills
 from tests.faults.matrix import Row
 from tests.faults.results import Result
 from tests.faults.run import run_group
 from tests.running import ROOT
 
-# A stack is started for each bug, and what is lost is waited for.
-pytestmark = pytest.mark.timeout(400)
+# Each bug has a stack of its own, and what is lost is waited for.
+pytestmark = pytest.mark.timeout(600)
 
 BROKEN = Path(__file__).parents[1] / "faults" / "broken"
 
+AT_ONCE = 2
+"""Stacks side by side: most of the time each of them waits."""
 
-@contextmanager
-def broken_arena(folder: Path, bug: str) -> Iterator[Arena]:
-    """A stack with a bug; its clients ask slowly, since its device is slow."""
-    environment = {"PYTHONPATH": f"{BROKEN}:{ROOT}", "FAULTS_BREAK": bug}
+
+@dataclass(frozen=True)
+class Seeded:
+    """A bug, and the fault that brings it to light.
+
+    Attributes:
+        bug: Its name in ``tests/faults/broken``.
+        row: The fault.
+        count: How often.
+        invariant: What is broken.
+        releases: Whether deaths are told at once; a lease runs out otherwise.
+    """
+
+    bug: str
+    row: Row
+    count: int
+    invariant: str
+    releases: bool = True
+
+
+SEEDED = [
+    # A result of a worker that lost its claim.
+    Seeded("no-fence", Row("zombie", "worker.before_commit", freezes.wake_zombies_at, 1, 1, 1), 2, "I5"),
+    # A reaper that does not look again.
+    Seeded("no-recheck", Row("kill", "worker.on_device", kills.kill_worker_at, 1, 1, 1), 4, "I5", releases=False),
+    # An answer before its row: who is told of a row that is not there reads it at once, and is told that there is none.
+    Seeded("early-ack", Row("doorbells", "duplicate", doorbells.send_doorbells, 1, 1, 1), 5, "I11"),
+    # A doorbell before its row.
+    Seeded("ring-first", Row("kill", "web.before_insert", kills.kill_web_at, 1, 1, 1), 1, "I2"),
+]
+
+
+def judge(seeded: Seeded, folder: Path) -> Result:
+    """Run a stack with the bug and do the fault. Its clients ask slowly, since its device is slow."""
+    environment = {"PYTHONPATH": f"{BROKEN}:{ROOT}", "FAULTS_BREAK": seeded.bug}
     with running_arena(folder, seed=1, environment=environment, pause_s=2.0) as arena:
-        yield arena
+        arena.releases = seeded.releases
+        return run_group(arena, seeded.row, seeded.count, seed=1)
 
 
-def broken(result: Result, invariant: str) -> bool:
-    return any(violation.startswith(f"{invariant}:") for violation in result.violations)
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Result]]]:
+    """By bug, what the suite says of it."""
+    with ThreadPoolExecutor(AT_ONCE) as stacks:
+        yield {each.bug: stacks.submit(judge, each, tmp_path_factory.mktemp(each.bug)) for each in SEEDED}
 
 
-def test_a_result_of_a_worker_that_lost_its_claim_is_found(tmp_path: Path) -> None:
-    row = Row("zombie", "worker.before_commit", freezes.wake_zombies_at, 1, 1, 1)
-    with broken_arena(tmp_path, "no-fence") as arena:
-        result = run_group(arena, row, 2, seed=1)
+@pytest.mark.parametrize("seeded", SEEDED, ids=lambda each: each.bug)
+def test_a_seeded_bug_is_found(judged: dict[str, Future[Result]], seeded: Seeded) -> None:
+    result = judged[seeded.bug].result()
 
-    assert broken(result, "I5"), result
-
-
-def test_a_reaper_that_does_not_look_again_is_found(tmp_path: Path) -> None:
-    row = Row("kill", "worker.on_device", kills.kill_worker_at, 1, 1, 1)
-    with broken_arena(tmp_path, "no-recheck") as arena:
-        arena.releases = False
-        result = run_group(arena, row, 4, seed=1)
-
-    assert broken(result, "I5"), result
-
-
-def test_an_answer_before_its_row_is_found(tmp_path: Path) -> None:
-    row = Row("doorbells", "duplicate", doorbells.send_doorbells, 1, 1, 1)
-    with broken_arena(tmp_path, "early-ack") as arena:
-        result = run_group(arena, row, 5, seed=1)
-
-    # Who is told of a row that is not there reads it at once, and is told that there is none.
-    assert broken(result, "I11"), result
-
-
-def test_a_doorbell_before_its_row_is_found(tmp_path: Path) -> None:
-    row = Row("kill", "web.before_insert", kills.kill_web_at, 1, 1, 1)
-    with broken_arena(tmp_path, "ring-first") as arena:
-        result = run_group(arena, row, 1, seed=1)
-
-    assert broken(result, "I2"), result
+    assert any(violation.startswith(f"{seeded.invariant}:") for violation in result.violations), result
