@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ from store.trainings import PostedData, get_training, list_examples, request_tra
 from tasks.life import WorkerLife
 from tasks.training import TrainingRunner
 from tasks.training_folder import Place, prepare_folder
+from tasks.training_process import TrainingProcess
 from tests.factories import Rows, autocommit, clean, success
+from tests.running import wait_until
 from webapp.posted import pack_json
 
 TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
@@ -324,6 +327,22 @@ def test_a_cancelled_training_of_two_processes_leaves_none(runner: TrainingRunne
 
 
 @pytest.mark.usefixtures("runner")
+@pytest.mark.parametrize("is_running", [False, True], ids=["as they start", "as they train"])
+def test_processes_that_train_together_die_with_their_launcher(
+    bench: Bench, database: Database, tmp_path: Path, *, is_running: bool
+) -> None:
+    prepare(bench, tmp_path, claim(bench, ask(database, ENDLESS_PAIR)))
+
+    with TrainingProcess(tmp_path, threads=1, processes=2) as process:
+        ranks = [job for job in wait_for_job(PAIR_AND_LAUNCHER) if job.pid != process.pid]
+        while is_running and not isinstance(process.read(PATIENCE_S)[0], dict):
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        # Those that start are in the middle of their imports, which take longer than to notice.
+        wait_until(lambda: not any(map(is_alive, ranks)), 5 if is_running else PATIENCE_S)
+
+
+@pytest.mark.usefixtures("runner")
 def test_the_time_limit_ends_two_processes(bench: Bench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[psutil.Process] = []
     clock = Clock()
@@ -559,7 +578,9 @@ def losses(training: Training) -> list[str]:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def jobs() -> list[psutil.Process]:
