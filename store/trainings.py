@@ -38,7 +38,7 @@ MIN_EXAMPLES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostedData:
-    """Tensors that a caller posted, checked and stored.
+    """Tensors that a caller posted, checked; they are in the object store before the training is committed.
 
     Attributes:
         sha256: Hex; their key in the object store.
@@ -88,7 +88,8 @@ def request_training(
     if version is None:
         raise UnknownModelError(f"model {name!r} has no champion yet; a training takes its configuration from there")
     chosen = _decide(model, version, options, data)
-    refuse_open(session, model.id, name)
+    if open_training(session, model.id) is not None:
+        raise _running(name)
     if data is None:
         _check_data(session, model, chosen)
     values = {
@@ -108,16 +109,6 @@ def request_training(
     if made is None:
         raise _running(name)
     return get_training(session, made)
-
-
-def refuse_open(session: Session, model_id: int, name: str) -> None:
-    """Check that a model has no training under way.
-
-    Raises:
-        TrainingRunningError: It has.
-    """
-    if open_training(session, model_id) is not None:
-        raise _running(name)
 
 
 def open_training(session: Session, model_id: int) -> UUID | None:
