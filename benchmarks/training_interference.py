@@ -1,10 +1,13 @@
 """What a training on the same machine costs those who ask: the slowest answers with and without it.
 
 `python -m benchmarks.training_interference`. Photos at a constant rate, without and with a training of the same model.
+A training that did not compute from the first of these photos to the last gives no figures but an error.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -35,9 +38,11 @@ def measure(rate: float, seconds: float) -> list[Figure]:
         _load(stack, rate, WARM_UP_S)
         alone = _load(stack, rate, seconds)
         path = _train(stack)
+        before = stack.client.get(path).json()
         beside = _load(stack, rate, seconds)
-        training = stack.client.get(path).json()
-        stack.client.post(f"{path}/cancel").raise_for_status()
+        after = stack.client.get(path).json()
+        stack.client.post(f"{path}/cancel")
+    steps = count_steps(before, after)
     p99 = {name: met.percentile_ms(0.99) for name, met in (("alone", alone), ("beside", beside))}
     medians = f"median {alone.percentile_ms(0.5):.1f} ms alone, {beside.percentile_ms(0.5):.1f} ms beside"
     return [
@@ -47,7 +52,7 @@ def measure(rate: float, seconds: float) -> list[Figure]:
             unit=Unit.RATIO,
             wanted=at_most(SLOWER_AT_MOST),
             note=f"{p99['alone']:.1f} ms alone, {p99['beside']:.1f} ms beside; {medians}; {rate:.0f} photos/s; "
-            f"the training came to step {training['progress']['step']}",
+            f"the training computed {steps} steps, from the first photo to the last",
         ),
         Figure(
             name="failed requests beside a training",
@@ -57,6 +62,22 @@ def measure(rate: float, seconds: float) -> list[Figure]:
             note=f"of {len(beside.times_ms)}",
         ),
     ]
+
+
+def count_steps(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
+    """Return how many steps a training computed between two looks at it.
+
+    Raises:
+        click.ClickException: It did not compute all the time: it ended, was begun anew, or stood still.
+    """
+    ran = after["status"] == before["status"] == "processing" and after["attempt"] == before["attempt"]
+    steps = after["progress"]["step"] - before["progress"]["step"]
+    if not ran or steps <= 0:
+        raise click.ClickException(
+            f"nothing was measured beside a training: it was {after['status']} at the end, on attempt "
+            f"{after['attempt']} after {before['attempt']}, {steps} steps further; measure for less time"
+        )
+    return int(steps)
 
 
 def _load(stack: RunningStack, rate: float, seconds: float) -> Steady:

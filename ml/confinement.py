@@ -124,15 +124,19 @@ class Confinement:
         return self.calls or self.network
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, however it ends."""
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def limit_resources(memory_bytes: int = MEMORY_BYTES) -> None:
     """Bound what this process may take, and die with the thread that started it.
 
     Args:
         memory_bytes: Of address space.
     """
-    libc = _libc()
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    die_with_parent()
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Where the system has too little memory this process goes first; some containers do not let it say so.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -4,6 +4,7 @@ Each process has the same network and its share of every batch; DistributedDataP
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ml.confinement import die_with_parent, parent_is
 from ml.predictor import Predictor
 
 SIZE_VARIABLE = "WORLD_SIZE"
 LOCAL_RANK_VARIABLE = "LOCAL_RANK"
 """Set by ``torchrun`` for each process that it starts."""
+
+LAUNCHER_VARIABLE = "TORCHQUEUE_LAUNCHER"
+"""Set by ``ml.launch`` for each process that it starts: its own number."""
 
 _EPOCH_STRIDE = 1_000_003
 """Seeds of two epochs are further apart than there are processes."""
@@ -51,6 +56,21 @@ class World:
     def seed(self, seed: int, epoch: int) -> int:
         """A seed of one process's own in one epoch."""
         return seed + epoch * _EPOCH_STRIDE + self.rank + 1
+
+
+def die_with_launcher() -> None:
+    """End with the launcher, if one started this process.
+
+    ``torchrun`` ends its processes when it is asked to end. Killed, it cannot, and they would go on for as long as
+    whoever started the launcher lives.
+    """
+    launcher = os.environ.get(LAUNCHER_VARIABLE)
+    if launcher is None:
+        return
+    die_with_parent()
+    if not parent_is(int(launcher)):
+        # It was gone before the kernel was asked.
+        sys.exit(1)
 
 
 def current_world() -> World:

@@ -21,7 +21,7 @@ import torch
 
 from ml.bundles import write_bundle
 from ml.checkpoints import FolderCheckpoints
-from ml.distributed import current_world, joined
+from ml.distributed import current_world, die_with_launcher, joined
 from ml.errors import (
     DivergedError,
     InvalidInputError,
@@ -90,6 +90,7 @@ class Job:
 
 def main() -> None:
     """Train as the folder says; the exit status is 0 when ``out/`` is complete."""
+    die_with_launcher()
     folder = Path(sys.argv[1])
     threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
     job = Job.read(folder)

@@ -34,7 +34,14 @@ EXAMPLE: dict[str, Any] = {
         "p_value": 0.0114,
     },
     "disagreements": 84,
-    "latency_ms": {"candidate": 0.61, "baseline": 0.6, "difference": 0.01},
+    "latency_ms": {
+        "candidate": 14.2,
+        "baseline": 13.9,
+        "difference": 0.3,
+        "low": -0.4,
+        "high": 1.0,
+        "confidence": 0.95,
+    },
     "created_at": "2026-11-20T12:00:00.000000+00:00",
     "finished_at": "2026-11-20T12:00:09.000000+00:00",
 }
@@ -101,18 +108,32 @@ class BacktestRequestSchema(Schema):
 class BacktestProgressSchema(AnswerSchema):
     """How far a backtest is."""
 
-    requests = fields.Integer(required=True, metadata={"description": "That it replays."})
+    requests = fields.Integer(
+        required=True, metadata={"description": "That it replays; neither version has learned from them."}
+    )
     compared = fields.Integer(required=True, metadata={"description": "That both versions answered."})
     skipped = fields.Integer(required=True, metadata={"description": "That could not be compared."})
     share = fields.Float(required=True, metadata={"description": "Done so far, 0..1."})
 
 
 class BacktestLatencySchema(AnswerSchema):
-    """Median time of one item, decoding and computing, both replayed on the same workers at the same time."""
+    """Median time of a request, decoding and computing with its batch; both are replayed side by side."""
 
     candidate = fields.Float(required=True, metadata={"description": "Milliseconds."})
     baseline = fields.Float(required=True, metadata={"description": "Milliseconds."})
-    difference = fields.Float(required=True, metadata={"description": "Above 0 the tried version is slower."})
+    difference = fields.Float(
+        required=True, metadata={"description": "Milliseconds; above 0 the tried version is slower."}
+    )
+    low = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Where the difference's interval begins; null below four times the versions' `max_batch` "
+            "requests: what is computed in one batch is no independent measurement."
+        },
+    )
+    high = fields.Float(required=True, allow_none=True, metadata={"description": "Where it ends; null with `low`."})
+    confidence = fields.Float(required=True, metadata={"description": "Of the interval, 0..1."})
 
 
 class BacktestSchema(AnswerSchema):

@@ -28,7 +28,8 @@ class RetrainingSettings:
 
     Attributes:
         cron: Five fields, in UTC; None: never by the clock.
-        min_feedback: Rows of feedback since the last training that are enough for another; None: never.
+        min_feedback: Rows of feedback since the last training that succeeded that are enough for another, of those
+            that `options` select; None: never.
         on_drift: Whether a drift alarm asks for one.
         debounce_s: Least time between the beginnings of two trainings, whatever asks.
         options: How.
@@ -63,7 +64,10 @@ class RetrainingSettingsSchema(Schema):
         allow_none=True,
         load_default=None,
         validate=validate.Range(min=1),
-        metadata={"description": "Rows of feedback since the last training that are enough for another."},
+        metadata={
+            "description": "Rows of feedback since the last training that succeeded that are enough for another; only "
+            "what `options` select counts, and of it what is not held out."
+        },
     )
     on_drift = fields.Boolean(load_default=False, metadata={"description": "Whether a drift alarm asks for one."})
     debounce_s = fields.Float(

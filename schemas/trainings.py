@@ -250,7 +250,11 @@ class RetrainingStateSchema(AnswerSchema):
         required=True, allow_none=True, metadata={"description": "By the model's cron line; null without one."}
     )
     feedback_since = fields.Integer(
-        required=True, metadata={"description": "Rows of feedback that came or changed since the last training began."}
+        required=True,
+        metadata={
+            "description": "Rows of feedback that came or changed since the last training that succeeded was asked "
+            "for, and that a training by the model's settings would learn from."
+        },
     )
     last_training = fields.Nested(LastTrainingSchema, required=True, allow_none=True)
     note = fields.String(

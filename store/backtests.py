@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 
 from schemas.enums import BacktestStatus
 from store import ledger
+from store.backtest_latency import Latency, measure_latency
 from store.errors import BacktestKindError, BacktestStateError, NoFeedbackError, SameVersionError, UnknownBacktestError
 from store.ledger_rows import Finished
+from store.lineage import seen_predictions
 from store.models import ServedVersion
 from store.statistics.paired import Gain, PairCounts, PairSums, compare_means, compare_shares
 from store.tables.backtest import Backtest, BacktestItem
@@ -32,14 +34,6 @@ class Span:
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Latency:
-    """Median milliseconds of one item, decoding and computing, on the devices that replayed it."""
-
-    candidate: float
-    baseline: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +68,8 @@ def start_backtest(
 ) -> Backtest:
     """Choose the requests and begin; they are replayed a group at a time, see `tasks.backtesting`.
 
+    What either version has learned from is not chosen: it would know the answers.
+
     Args:
         session: Where.
         api_key_id: Whose backtest it is.
@@ -85,7 +81,7 @@ def start_backtest(
     Raises:
         BacktestKindError: Answers of this kind cannot be compared so.
         SameVersionError: The two are one.
-        NoFeedbackError: There is none in the span.
+        NoFeedbackError: There is none in the span that neither version has learned from.
     """
     if candidate.kind not in METRICS:
         raise BacktestKindError(
@@ -106,11 +102,11 @@ def start_backtest(
     )
     session.add(backtest)
     session.flush()
-    backtest.requests = _choose(session, backtest, _newest(candidate.model_id, sees, span))
+    backtest.requests = _choose(session, backtest, _newest(backtest, sees, span))
     if backtest.requests == 0:
         raise NoFeedbackError(
-            f"model {candidate.model!r} has no feedback in this span of time; send some with "
-            "PUT /v1/predictions/{id}/feedback, or leave `since` and `until` out"
+            f"model {candidate.model!r} has no feedback in this span of time that neither version has learned from; "
+            "send some with PUT /v1/predictions/{id}/feedback, or leave `since` and `until` out"
         )
     session.flush()
     return backtest
@@ -188,11 +184,9 @@ def report(session: Session, backtest: Backtest, kind: str) -> Report:
             func.count().filter(candidate > baseline),
             func.count().filter(candidate < baseline),
             func.count().filter(BacktestItem.disagreed.is_(True)),
-            func.percentile_cont(0.5).within_group(BacktestItem.candidate_ms),
-            func.percentile_cont(0.5).within_group(BacktestItem.baseline_ms),
         ).where(*both)
     ).one()
-    n, total_candidate, total_baseline, squares, won, lost, disagreements, candidate_ms, baseline_ms = sums
+    n, total_candidate, total_baseline, squares, won, lost, disagreements = sums
     if kind == "classification":
         right = round(total_candidate) - won
         counts = PairCounts(both=right, candidate_only=won, baseline_only=lost, neither=n - right - won - lost)
@@ -206,9 +200,7 @@ def report(session: Session, backtest: Backtest, kind: str) -> Report:
         disagreements=disagreements,
         metric=METRICS.get(kind),
         gain=gain if n else None,
-        latency_ms=None
-        if candidate_ms is None or baseline_ms is None
-        else Latency(candidate=candidate_ms, baseline=baseline_ms),
+        latency_ms=measure_latency(session, backtest),
     )
 
 
@@ -222,8 +214,11 @@ def list_disagreements(
     return session.scalars(statement.order_by(BacktestItem.position).limit(limit)).all()
 
 
-def _newest(model_id: int, sees: int | None, span: Span) -> Select[Any]:
-    statement = select(Feedback.prediction_id, Feedback.label).where(Feedback.model_id == model_id)
+def _newest(backtest: Backtest, sees: int | None, span: Span) -> Select[Any]:
+    known = seen_predictions(backtest.model_version_id, backtest.baseline_version_id)
+    statement = select(Feedback.prediction_id, Feedback.label).where(
+        Feedback.model_id == backtest.model_id, Feedback.prediction_id.not_in(known)
+    )
     if sees is not None:
         statement = statement.where(Feedback.api_key_id == sees)
     if span.since is not None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select, text
+from sqlalchemy import ColumnElement, Select, Text, TextClause, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
@@ -51,6 +52,20 @@ def survey(session: Session, model_id: int, options: TrainingOptions) -> Survey:
     counts = select(func.count(), func.count(cast(Feedback.label, Text).distinct()))
     rows, labels = session.execute(counts.where(*_selecting(model_id, options))).one()
     return Survey(rows=rows, labels=labels)
+
+
+def count_since(session: Session, model_id: int, options: TrainingOptions, since: datetime | None) -> int:
+    """Count what a training would learn from that came, or was corrected, after a time; None counts all.
+
+    `feedback_limit` is left out: it bounds what is learned from, not what has come.
+    """
+    if options.feedback in (None, FeedbackChoice.NONE):
+        return 0
+    counted = select(func.count()).select_from(Feedback).join(Prediction, Prediction.id == Feedback.prediction_id)
+    statement = counted.where(*_learnable(model_id, options))
+    if since is not None:
+        statement = statement.where(Feedback.updated_at > since)
+    return session.scalar(statement) or 0
 
 
 def choose_rows(session: Session, model_id: int, options: TrainingOptions) -> Iterator[ChosenRow]:
@@ -104,17 +119,21 @@ def _page(model_id: int, options: TrainingOptions, before: UUID | None, limit: i
             Prediction.input_sha256,
         )
         .join(Prediction, Prediction.id == Feedback.prediction_id)
-        .where(
-            *_selecting(model_id, options),
-            text(f"NOT {HELD_OUT.format(column='feedback.prediction_id')}").bindparams(
-                held_out_parts=held_out_parts(options.holdout or 0.0)
-            ),
-            Prediction.input_sha256.is_not(None) | Prediction.input.is_not(None),
-        )
+        .where(*_learnable(model_id, options))
     )
     if before is not None:
         statement = statement.where(Feedback.prediction_id < before)
     return statement.order_by(Feedback.prediction_id.desc()).limit(limit)
+
+
+def _learnable(model_id: int, options: TrainingOptions) -> list[ColumnElement[bool] | TextClause]:
+    """What is selected and neither held out nor without its input."""
+    kept = text(f"NOT {HELD_OUT.format(column='feedback.prediction_id')}")
+    return [
+        *_selecting(model_id, options),
+        kept.bindparams(held_out_parts=held_out_parts(options.holdout or 0.0)),
+        Prediction.input_sha256.is_not(None) | Prediction.input.is_not(None),
+    ]
 
 
 def _selecting(model_id: int, options: TrainingOptions) -> list[ColumnElement[bool]]:

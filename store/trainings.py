@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload, undefer
 from uuid_utils.compat import uuid7
@@ -25,7 +25,7 @@ from store.tables.feedback import Feedback
 from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.training import Training, TrainingExample
-from store.training_data import survey
+from store.training_data import count_since, survey
 
 #: What is right about their answers is no label that a loss takes; they are trained on base data alone.
 NOT_FROM_FEEDBACK = frozenset({"segmentation", "similarity"})
@@ -38,7 +38,7 @@ MIN_EXAMPLES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostedData:
-    """Tensors that a caller posted, checked and stored.
+    """Tensors that a caller posted, checked; they are in the object store before the training is committed.
 
     Attributes:
         sha256: Hex; their key in the object store.
@@ -88,7 +88,8 @@ def request_training(
     if version is None:
         raise UnknownModelError(f"model {name!r} has no champion yet; a training takes its configuration from there")
     chosen = _decide(model, version, options, data)
-    refuse_open(session, model.id, name)
+    if open_training(session, model.id) is not None:
+        raise _running(name)
     if data is None:
         _check_data(session, model, chosen)
     values = {
@@ -108,16 +109,6 @@ def request_training(
     if made is None:
         raise _running(name)
     return get_training(session, made)
-
-
-def refuse_open(session: Session, model_id: int, name: str) -> None:
-    """Check that a model has no training under way.
-
-    Raises:
-        TrainingRunningError: It has.
-    """
-    if open_training(session, model_id) is not None:
-        raise _running(name)
 
 
 def open_training(session: Session, model_id: int) -> UUID | None:
@@ -192,12 +183,26 @@ def last_training(session: Session, model_id: int) -> Training | None:
     return session.scalar(_readable().where(Training.model_id == model_id).order_by(Training.id.desc()).limit(1))
 
 
-def feedback_since(session: Session, model_id: int, since: datetime | None) -> int:
-    """Count the feedback on a model that came, or was corrected, after a time; None counts all."""
-    statement = select(func.count()).select_from(Feedback).where(Feedback.model_id == model_id)
-    if since is not None:
-        statement = statement.where(Feedback.updated_at > since)
-    return session.scalar(statement) or 0
+def last_success(session: Session, model_id: int) -> datetime | None:
+    """Return when the newest training of a model that succeeded was asked for.
+
+    What failed or was cancelled has learned nothing: whatever asked for it is still due.
+    """
+    succeeded = Training.status == str(TrainingStatus.SUCCEEDED)
+    statement = select(Training.created_at).where(Training.model_id == model_id, succeeded)
+    return session.scalar(statement.order_by(Training.id.desc()).limit(1))
+
+
+def feedback_since(session: Session, model: Model, options: TrainingOptions, since: datetime | None) -> int:
+    """Count the feedback that came, or was corrected, after a time, and that a training of a model would learn from.
+
+    Args:
+        session: To read with.
+        model: Which.
+        options: How it would be trained; they decide which feedback counts.
+        since: None counts all.
+    """
+    return count_since(session, model.id, _decide_feedback(model, options), since)
 
 
 def _readable() -> Select[Training]:
@@ -236,12 +241,20 @@ def _decide(model: Model, version: ModelVersion, options: TrainingOptions, data:
             limit=None,
             feedback=FeedbackChoice.NONE,
         )
+    return replace(
+        _decide_feedback(model, options),
+        start=options.start or (TrainingStart.SCRATCH if has_recipe else TrainingStart.CHAMPION),
+        use_base=options.use_base and has_recipe,
+    )
+
+
+def _decide_feedback(model: Model, options: TrainingOptions) -> TrainingOptions:
+    """Fill in what decides which feedback is learned from."""
     gate = ModelSettings.load(model.settings).gate
+    learns = model.kind not in NOT_FROM_FEEDBACK
     return replace(
         options,
         holdout=gate.held_out_share if options.holdout is None else options.holdout,
-        start=options.start or (TrainingStart.SCRATCH if has_recipe else TrainingStart.CHAMPION),
-        use_base=options.use_base and has_recipe,
         feedback=options.feedback or (FeedbackChoice.ALL if learns else FeedbackChoice.NONE),
     )
 

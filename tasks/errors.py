@@ -11,3 +11,11 @@ class ModelUnavailableError(TaskError):
 
 class TrainingFailedError(TaskError):
     """Raised when a training's process ended with an error; the message is its last line."""
+
+
+class TrainingTimeLimitError(TaskError):
+    """Raised when the time limit of a training is over while it is prepared or runs."""
+
+
+class TrainingStoppedError(TaskError):
+    """Raised when a worker is to end while it prepares or runs a training."""

@@ -25,7 +25,7 @@ from store.models import get_model
 from store.schedules import begin_schedule, lock_schedule, note, pass_ticks, scheduled_models
 from store.tables.model import Model
 from store.tables.training import Training, TrainingSchedule
-from store.trainings import feedback_since, last_training, open_training, request_training
+from store.trainings import feedback_since, last_success, last_training, open_training, request_training
 from tasks.cron import next_tick
 from tasks.doorbell import Doorbell
 
@@ -86,26 +86,27 @@ class Retraining:
         last = last_training(session, model.id)
         if last is not None and last.created_at + timedelta(seconds=settings.debounce_s) > now:
             return None
-        trigger = self._find_trigger(session, schedule, settings, last, now)
+        trigger = self._find_trigger(session, model, schedule, settings, now)
         return None if trigger is None else _fire(session, model, schedule, settings, trigger)
 
     def _find_trigger(
         self,
         session: Session,
+        model: Model,
         schedule: TrainingSchedule,
         settings: RetrainingSettings,
-        last: Training | None,
         now: datetime,
     ) -> TrainingTrigger | None:
         if settings.cron is not None and next_tick(settings.cron, schedule.ticked_at) <= now:
             return TrainingTrigger.SCHEDULE if pass_ticks(session, schedule, now) else None
-        since = None if last is None else last.created_at
+        # What a training that failed or was cancelled was asked for is still due, once the pause is over.
+        since = last_success(session, model.id)
         if settings.on_drift and self._newest_alarm is not None:
-            raised_at = self._newest_alarm(session, schedule.model_id)
+            raised_at = self._newest_alarm(session, model.id)
             if raised_at is not None and (since is None or raised_at > since):
                 return TrainingTrigger.DRIFT
         if settings.min_feedback is not None:
-            found = feedback_since(session, schedule.model_id, since)
+            found = feedback_since(session, model, settings.options, since)
             if found >= settings.min_feedback:
                 return TrainingTrigger.FEEDBACK
         return None

@@ -9,7 +9,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,17 +31,16 @@ from store.objects import ObjectStore
 from store.promotion import promote
 from store.training_ledger import TrainingClaim
 from store.trainings import get_training
+from tasks.errors import TrainingStoppedError, TrainingTimeLimitError
 from tasks.life import WorkerLife
 from tasks.training_folder import Place, prepare_folder
 from tasks.training_process import TrainingProcess
+from tasks.training_watch import TrainingWatch
 
 log = structlog.get_logger()
 
-#: How often a training that says nothing is looked after: a cancel is seen within this and `REPORT_S`.
+#: How often a training that says nothing is looked after: a cancel is seen within this and the pause of its reports.
 TICK_S = 0.25
-
-#: How often a running training writes its row.
-REPORT_S = 1.0
 
 #: Pause before a write that failed is tried again.
 RETRY_S = 1.0
@@ -53,16 +51,6 @@ Judge = Callable[[str, int, UUID], None]
 """Told the model, the number of a version that was just registered, and the training that made it."""
 
 OnProgress = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(kw_only=True)
-class _Watch:
-    """What is known of a running process, and what is still to be written."""
-
-    progress: Mapping[str, Any] | None = None
-    failure: Mapping[str, Any] | None = None
-    log: list[str] = field(default_factory=list)
-    reported_at: float = 0.0
 
 
 class TrainingRunner:
@@ -120,6 +108,10 @@ class TrainingRunner:
             number = self._train(claim, folder)
         except StaleClaimError:
             log.info("training_lost", training_id=str(claim.id))
+        except TrainingStoppedError:
+            self._settle(lambda connection: ledger.release(connection, claim))
+        except TrainingTimeLimitError as error:
+            self._fail(claim, TrainingErrorCode.TIME_LIMIT, str(error))
         except NoTrainingDataError as error:
             self._fail(claim, TrainingErrorCode.NO_DATA, str(error))
         except ObjectMissingError as error:
@@ -146,37 +138,33 @@ class TrainingRunner:
 
     def _train(self, claim: TrainingClaim, folder: Path) -> int | None:
         """Train; returns the number of the new version, None when there is none."""
-        prepare_folder(folder, claim, database=self._database, objects=self._objects, place=self._place)
+        line = f"attempt {claim.attempt} on {self._device}"
+        watch = TrainingWatch(claim, database=self._database, life=self._life, stopping=self._stopping, line=line)
+        prepare_folder(
+            folder, claim, database=self._database, objects=self._objects, place=self._place, check=watch.check
+        )
         processes = TrainingOptions.load(claim.options).processes
-        watch = _Watch(log=[f"attempt {claim.attempt} on {self._device}"])
-        deadline = time.monotonic() + claim.left_s
         with TrainingProcess(folder, threads=self._place.threads, processes=processes) as process:
             while True:
                 told, is_over = process.read(TICK_S)
                 if is_over:
                     break
                 self._hear(told, watch, claim, folder)
-                self._report(claim, watch)
-                if time.monotonic() > deadline:
-                    self._fail(claim, TrainingErrorCode.TIME_LIMIT, "the time limit is over")
-                    return None
-                if self._stopping.is_set():
-                    self._settle(lambda connection: ledger.release(connection, claim))
-                    return None
-                if not self._life.is_valid():
-                    raise StaleClaimError("the lease of this worker is over")
+                watch.check()
             status = process.wait()
-        self._report(claim, watch, last=True)
+        watch.report()
         if status == 0:
             return self._register(claim, folder / OUT_NAME)
         self._end_failed(claim, watch, status, alone=processes == 1)
         return None
 
-    def _hear(self, told: str | Mapping[str, Any] | None, watch: _Watch, claim: TrainingClaim, folder: Path) -> None:
+    def _hear(
+        self, told: str | Mapping[str, Any] | None, watch: TrainingWatch, claim: TrainingClaim, folder: Path
+    ) -> None:
         if told is None:
             return
         if isinstance(told, str):
-            watch.log.append(told)
+            watch.note(told)
         elif told["event"] == "progress":
             watch.progress = {name: value for name, value in told.items() if name != "event"}
             self._on_progress(watch.progress)
@@ -199,27 +187,6 @@ class TrainingRunner:
         offered.unlink()
         if before is not None and before != digest:
             self._objects.remove(before)
-
-    def _report(self, claim: TrainingClaim, watch: _Watch, *, last: bool = False) -> None:
-        """Write the row, about once a second.
-
-        Raises:
-            StaleClaimError: It was cancelled, or is another worker's by now.
-        """
-        if not last and time.monotonic() - watch.reported_at < REPORT_S:
-            return
-        said = "".join(f"{line}\n" for line in watch.log)
-        try:
-            with self._database.begin() as connection:
-                is_ours = ledger.report(connection, claim, progress=watch.progress, log=said)
-        except SQLAlchemyError as error:
-            # The next report tells it all; without Postgres for long the lease ends, and with it this training here.
-            log.warning("training_not_reported", training_id=str(claim.id), error=str(error))
-            return
-        watch.reported_at = time.monotonic()
-        watch.log.clear()
-        if not is_ours:
-            raise StaleClaimError(f"training {claim.id} is no longer ours")
 
     def _register(self, claim: TrainingClaim, out: Path) -> int:
         config = json.loads((out / "model.json").read_text())
@@ -260,7 +227,7 @@ class TrainingRunner:
         log.info("model_trained", training_id=str(claim.id), model=claim.model, version=number)
         return number
 
-    def _end_failed(self, claim: TrainingClaim, watch: _Watch, status: int, *, alone: bool) -> None:
+    def _end_failed(self, claim: TrainingClaim, watch: TrainingWatch, status: int, *, alone: bool) -> None:
         if watch.failure is not None:
             self._fail(claim, TrainingErrorCode(watch.failure["code"]), watch.failure["detail"])
         elif status < 0 or not alone:

@@ -31,7 +31,8 @@ PINNED = "CUDA_VISIBLE_DEVICES"
 class TrainingProcess:
     """`python -m ml.job FOLDER`, or as many of it as train together, below a launcher.
 
-    Its standard input is a pipe that it watches: whatever becomes of this process, it does not outlive it.
+    Its standard input is a pipe that it watches: whatever becomes of this process, it does not outlive it. Nor do the
+    processes below a launcher outlive that one.
 
     Args:
         folder: Of the job.
@@ -127,7 +128,7 @@ def _command(processes: int) -> list[str]:
     nice = ["nice", f"-n{NICENESS}"]
     if processes == 1:
         return [*nice, sys.executable, "-m", "ml.job"]
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = ["ml.launch", "--standalone", f"--nproc-per-node={processes}"]
     return [*nice, sys.executable, "-m", *launcher, "-m", "ml.job"]
 
 

@@ -11,7 +11,7 @@ from schemas.training_options import TrainingOptions
 from store.schedules import find_schedule
 from store.tables.model import Model
 from store.tables.training import Training
-from store.trainings import feedback_since, last_training
+from store.trainings import feedback_since, last_success, last_training
 from tasks.cron import next_tick
 
 
@@ -48,9 +48,10 @@ def retraining_state(session: Session, model: Model) -> dict[str, Any]:
     schedule = find_schedule(session, model.id)
     settings = ModelSettings.load(model.settings).retraining
     cron = None if settings is None else settings.cron
+    options = TrainingOptions() if settings is None else settings.options
     return {
         "next_tick_at": None if cron is None or schedule is None else next_tick(cron, schedule.ticked_at),
-        "feedback_since": feedback_since(session, model.id, None if last is None else last.created_at),
+        "feedback_since": feedback_since(session, model, options, last_success(session, model.id)),
         "last_training": None if last is None else from_training(last),
         "note": None if schedule is None else schedule.note,
     }

@@ -1,5 +1,6 @@
 """Backtests: stored requests with feedback, replayed on two versions."""
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, make_response, url_for
@@ -85,7 +86,8 @@ class BacktestViews(MethodView):
     def post(self, wanted: dict[str, Any], model: str) -> Response:
         """Replay stored requests on a version.
 
-        Takes the newest requests that have feedback, yours or, for an admin, everybody's, and asks the version and the
+        Takes the newest requests that have feedback, yours or, for an admin, everybody's, but for those that either
+        version has learned from, itself or through the versions that it went on from. Asks the version and the
         baseline both again, at bulk priority through the ordinary queue: whatever is urgent goes first.
         """
         span = Span(since=wanted["since"], until=wanted["until"], limit=wanted["limit"])
@@ -119,7 +121,7 @@ class BacktestByIdViews(MethodView):
         """Read a backtest.
 
         Tells how far it is and what it says so far: the difference of the metric with its interval, how many requests
-        the two versions answered differently, and what an item costs on each.
+        the two versions answered differently, and what a request takes on each, with the interval of the difference.
         """
         with caller_session() as session:
             return _present(session, _find(session, backtest_id))
@@ -180,7 +182,6 @@ def _present(session: Session, backtest: Backtest) -> dict[str, Any]:
     model, kind, version, baseline = backtests.version_numbers(session, backtest)
     report = backtests.report(session, backtest, kind)
     skipped = sum(report.skipped.values())
-    latency = report.latency_ms
     return {
         "id": backtest.id,
         "model": model,
@@ -197,13 +198,7 @@ def _present(session: Session, backtest: Backtest) -> dict[str, Any]:
         "metric": report.metric,
         "difference": None if report.gain is None else present_gain(report.gain),
         "disagreements": report.disagreements,
-        "latency_ms": None
-        if latency is None
-        else {
-            "candidate": latency.candidate,
-            "baseline": latency.baseline,
-            "difference": latency.candidate - latency.baseline,
-        },
+        "latency_ms": None if report.latency_ms is None else asdict(report.latency_ms),
         "created_at": backtest.created_at,
         "finished_at": backtest.finished_at,
     }

@@ -1,5 +1,6 @@
 """Trainings: ask for one, follow it, cancel it, and see what it learned from."""
 
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -120,16 +121,17 @@ class TrainingViews(MethodView):
         options = TrainingOptions.load(query if request.mimetype in SAFETENSORS_TYPES else body)
         if options.promote and Scope.ADMIN not in principal().scopes:
             raise ScopeError("`promote` takes a key with the scope 'admin'; leave it out and let the gate decide")
-        with open_session(services().database) as session:
-            store.refuse_open(session, version.model_id, model)
         data = None
         if packed is not None:
-            data = store.PostedData(sha256=services().objects.put(packed[0]), rows=packed[1])
+            data = store.PostedData(sha256=sha256(packed[0]).hexdigest(), rows=packed[1])
         with open_session(services().database) as session:
             training = store.request_training(
                 session, name=model, options=options, trigger=TrainingTrigger.API, actor=principal().name, data=data
             )
             audit(session, AuditAction.CREATE_TRAINING, f"trainings/{training.id}", after={"model": model})
+            if packed is not None:
+                # Last of all, yet before the commit: what is refused leaves nothing behind, what is accepted is there.
+                services().objects.put(packed[0])
         services().ring_training(TrainModel(training_id=str(training.id), model=model))
         response = make_response(schemas.TrainingSchema().dump(from_training(training)), 202)
         response.headers["Retry-After"] = str(RETRY_AFTER_S)

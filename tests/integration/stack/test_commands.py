@@ -204,9 +204,10 @@ def test_a_training_can_be_left_to_its_worker(torchqueue: Torchqueue, valkey: re
 def test_a_training_runs_here_and_says_what_came_of_it(torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.training_process.NICENESS", 0)
 
-    result = torchqueue("train", "xor", "--epochs=1", "--feedback=none")
+    result = torchqueue("train", "xor", "--epochs=1", "--feedback=none", env={"COLUMNS": "200"})
 
     assert result.exit_code == 0, result.output
+    assert "epoch 1/1  loss" in result.stderr
     assert "xor version 2 is registered" in result.output
 
 

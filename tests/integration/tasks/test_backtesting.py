@@ -1,5 +1,8 @@
 """`tasks.backtesting`: stored requests are replayed, settled and added up."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -7,18 +10,20 @@ import pytest
 from sqlalchemy import Engine as Database
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
 
 from schemas.enums import BacktestStatus, ErrorCode
 from store import ledger
 from store.backtests import Report, Span, cancel_backtest, get_backtest, list_disagreements, report, start_backtest
 from store.database import open_session
-from store.errors import BacktestStateError
+from store.errors import BacktestStateError, NoFeedbackError
 from store.ledger_rows import Claim
 from store.models import ServedVersion, resolve
+from store.tables.backtest import BacktestItem
 from store.tables.prediction import Prediction
 from tasks import backtesting
 from tasks.backtesting import advance_backtests
-from tests.factories import TENANT, Rows, add_model, failure, give_feedback, success
+from tests.factories import TENANT, VECTOR_CONFIG, Rows, add_model, failure, give_feedback, success
 
 
 @pytest.fixture
@@ -65,8 +70,51 @@ def test_what_was_answered_is_compared(
         assert (found.disagreements, found.skipped) == (4, {})
         assert found.latency_ms is not None
         assert (found.latency_ms.candidate, found.latency_ms.baseline) == (3.0, 3.0)
+        assert (found.latency_ms.low, found.latency_ms.high) == (None, None)
         assert get_backtest(session, backtest_id, api_key_id=None).status == BacktestStatus.SUCCEEDED
     assert len(labelled) == 4
+
+
+def test_the_difference_in_latency_has_an_interval(
+    database: Database, committed: Rows, candidate: ServedVersion
+) -> None:
+    with open_session(database) as session:
+        # Batches as short as the candidate's, for which few requests are enough.
+        add_model(session, "xor", number=3)
+        baseline = resolve(session, "xor", 3)
+    answer_and_label(committed, 4 * VECTOR_CONFIG["max_batch"])
+    backtest_id = start(database, candidate, baseline)
+    finish(database, committed, {}, slower_ms={candidate.model_version_id: 2.0})
+
+    with open_session(database) as session:
+        found = summary(session, backtest_id).latency_ms
+
+    assert found is not None
+    assert (found.difference, found.low, found.high) == pytest.approx((2.0, 2.0, 2.0))
+
+
+@pytest.mark.parametrize("learner", ["candidate", "baseline"])
+def test_what_a_version_has_learned_from_is_not_replayed(
+    database: Database, committed: Rows, candidate: ServedVersion, labelled: list[UUID], learner: str
+) -> None:
+    version = candidate if learner == "candidate" else committed.version
+    learn(committed, version, labelled[:3])
+
+    backtest_id = start(database, candidate, committed.version, limit=2)
+
+    advance_backtests(database)
+    with open_session(database) as session:
+        chosen = session.scalars(select(BacktestItem.source_id).where(BacktestItem.backtest_id == backtest_id)).all()
+    assert chosen == labelled[3:]
+
+
+def test_where_all_was_learned_from_nothing_is_replayed(
+    database: Database, committed: Rows, candidate: ServedVersion, labelled: list[UUID]
+) -> None:
+    learn(committed, candidate, labelled)
+
+    with pytest.raises(NoFeedbackError, match="neither version has learned from"):
+        start(database, candidate, committed.version)
 
 
 def test_disagreements_are_paged(
@@ -168,13 +216,33 @@ def start(database: Database, candidate: ServedVersion, baseline: ServedVersion,
         return backtest.id
 
 
-def finish(database: Database, rows: Rows, says: dict[int, str]) -> None:
+def finish(
+    database: Database, rows: Rows, says: dict[int, str], slower_ms: Mapping[int, float] = MappingProxyType({})
+) -> None:
     """Advance until all is done; a version that `says` does not name is right."""
     for _ in range(5):
         advance_backtests(database)
         for claim in claim_all(rows):
-            label = says.get(claim.model_version_id, "1")
-            ledger.complete(rows.connection, [success(claim, label=label, score=1.0)])
+            outcome = success(claim, label=says.get(claim.model_version_id, "1"), score=1.0)
+            assert outcome.compute_ms is not None
+            compute_ms = outcome.compute_ms + slower_ms.get(claim.model_version_id, 0.0)
+            ledger.complete(rows.connection, [replace(outcome, compute_ms=compute_ms)])
+
+
+def learn(rows: Rows, version: ServedVersion, seen: Sequence[UUID]) -> None:
+    """Pretend that a training on these predictions made the version."""
+    training = uuid7()
+    rows.connection.execute(
+        text(
+            "INSERT INTO trainings (id, model_id, status, trigger, actor, options, seed, time_limit_s,"
+            " model_version_id) VALUES (:id, :model, 'succeeded', 'api', 'tests', '{}', 0, 60, :version)"
+        ),
+        {"id": training, "model": version.model_id, "version": version.model_version_id},
+    )
+    rows.connection.execute(
+        text("INSERT INTO training_examples (training_id, prediction_id, revision) VALUES (:training, :seen, 1)"),
+        [{"training": training, "seen": each} for each in seen],
+    )
 
 
 def claim_all(rows: Rows) -> list[Claim]:

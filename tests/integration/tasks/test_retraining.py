@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 import redis
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
 
-from schemas.enums import TrainingTrigger
+from schemas.enums import FeedbackChoice, TrainingTrigger
 from schemas.model_settings import ModelSettings
 from schemas.names import QueueName
 from schemas.retraining_settings import RetrainingSettings
 from schemas.training_options import TrainingOptions
 from store import training_ledger as ledger
 from store.database import open_session
+from store.holdout import is_held_out
 from store.models import configure, get_model
 from store.schedules import find_schedule
 from store.settings import Settings
@@ -26,6 +29,9 @@ from tests.broker import PREFIX, waiting_messages
 from tests.factories import Rows, autocommit
 
 HOURLY = RetrainingSettings(cron="0 * * * *", debounce_s=0)
+
+#: Whether a prediction is held out hangs on its id, which is drawn.
+NOTHING_HELD_OUT = TrainingOptions(holdout=0.0)
 
 
 @pytest.fixture
@@ -100,7 +106,7 @@ def test_a_tick_waits_for_the_training_that_runs(retraining: Retraining, databas
 
 
 def test_enough_feedback_asks_for_a_training(retraining: Retraining, database: Database, committed: Rows) -> None:
-    set_up(database, RetrainingSettings(min_feedback=2, debounce_s=0))
+    set_up(database, RetrainingSettings(min_feedback=2, debounce_s=0, options=NOTHING_HELD_OUT))
     add_feedback(database, committed, 1)
     retraining.retrain_models()
     assert triggers(database) == []
@@ -112,7 +118,7 @@ def test_enough_feedback_asks_for_a_training(retraining: Retraining, database: D
 
 
 def test_the_same_feedback_does_not_ask_twice(retraining: Retraining, database: Database, committed: Rows) -> None:
-    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=0))
+    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=0, options=NOTHING_HELD_OUT))
     add_feedback(database, committed, 1)
 
     for _ in range(2):
@@ -122,8 +128,86 @@ def test_the_same_feedback_does_not_ask_twice(retraining: Retraining, database: 
     assert triggers(database) == ["feedback"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(NOTHING_HELD_OUT, sources=("shop",)),
+        replace(NOTHING_HELD_OUT, min_weight=2.0),
+        replace(NOTHING_HELD_OUT, feedback=FeedbackChoice.NONE),
+    ],
+    ids=["another source", "too little weight", "none is learned from"],
+)
+def test_feedback_that_a_training_would_not_learn_from_does_not_count(
+    retraining: Retraining, database: Database, committed: Rows, options: TrainingOptions
+) -> None:
+    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=0, options=options))
+    add_feedback(database, committed, 3)
+
+    retraining.retrain_models()
+
+    assert triggers(database) == []
+
+
+def test_feedback_that_is_held_out_does_not_count(retraining: Retraining, database: Database, committed: Rows) -> None:
+    added = add_feedback(database, committed, 40)
+    learnable = sum(not is_held_out(each, 0.5) for each in added)
+    options = TrainingOptions(holdout=0.5)
+
+    set_up(database, RetrainingSettings(min_feedback=learnable + 1, debounce_s=0, options=options))
+    retraining.retrain_models()
+    assert triggers(database) == []
+    set_up(database, RetrainingSettings(min_feedback=learnable, debounce_s=0, options=options))
+    retraining.retrain_models()
+
+    assert triggers(database) == ["feedback"]
+
+
+def test_feedback_whose_input_is_gone_does_not_count(
+    retraining: Retraining, database: Database, committed: Rows
+) -> None:
+    set_up(database, RetrainingSettings(min_feedback=2, debounce_s=0, options=NOTHING_HELD_OUT))
+    gone, _ = add_feedback(database, committed, 2)
+    committed.connection.execute(text("UPDATE predictions SET input = NULL WHERE id = :id"), {"id": gone})
+
+    retraining.retrain_models()
+
+    assert triggers(database) == []
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled"])
+def test_what_a_training_that_made_nothing_was_asked_for_stays_due(
+    retraining: Retraining, database: Database, committed: Rows, status: str
+) -> None:
+    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=600, options=NOTHING_HELD_OUT))
+    add_feedback(database, committed, 1)
+    retraining.retrain_models()
+    finish(database, status)
+
+    retraining.retrain_models()
+    assert triggers(database) == ["feedback"]
+    pass_time(database, seconds=601)
+    retraining.retrain_models()
+
+    assert triggers(database) == ["feedback", "feedback"]
+
+
+@pytest.mark.usefixtures("retraining")
+def test_a_drift_alarm_asks_again_after_a_training_that_failed(database: Database, settings: Settings) -> None:
+    raised_at = datetime.now(UTC) - timedelta(seconds=1)
+    alarmed = Retraining(database, Doorbell(settings.redis_url), lambda _session, _model: raised_at)
+    set_up(database, RetrainingSettings(on_drift=True, debounce_s=0))
+    alarmed.retrain_models()
+    finish(database, "failed")
+
+    for _ in range(2):
+        alarmed.retrain_models()
+        finish(database)
+
+    assert triggers(database) == ["drift", "drift"]
+
+
 def test_triggers_are_debounced(retraining: Retraining, database: Database, committed: Rows) -> None:
-    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=600))
+    set_up(database, RetrainingSettings(min_feedback=1, debounce_s=600, options=NOTHING_HELD_OUT))
     ask(database)
     finish(database)
     add_feedback(database, committed, 5)
@@ -191,9 +275,21 @@ def ask(database: Database) -> None:
         request_training(session, name="xor", options=TrainingOptions(), trigger=TrainingTrigger.API, actor="tests")
 
 
-def finish(database: Database) -> None:
+def finish(database: Database, status: str = "succeeded") -> None:
+    """End the training that is under way, by the edges that the database allows."""
     with autocommit(database) as connection:
-        connection.execute(text("UPDATE trainings SET status = 'canceled' WHERE status IN ('queued', 'processing')"))
+        for each in ("processing", status):
+            connection.execute(
+                text("UPDATE trainings SET status = :status WHERE status IN ('queued', 'processing')"), {"status": each}
+            )
+
+
+def pass_time(database: Database, *, seconds: float) -> None:
+    """Let all trainings have been asked for so much earlier."""
+    with autocommit(database) as connection:
+        connection.execute(
+            text("UPDATE trainings SET created_at = created_at - :seconds * interval '1 second'"), {"seconds": seconds}
+        )
 
 
 def triggers(database: Database) -> list[str]:
@@ -202,7 +298,7 @@ def triggers(database: Database) -> list[str]:
         return [row.trigger for row in list_trainings(session, TrainingFilter(model="xor"), before=None, limit=10)]
 
 
-def add_feedback(database: Database, committed: Rows, count: int) -> None:
+def add_feedback(database: Database, committed: Rows, count: int) -> list[UUID]:
     ids = committed.add_many(count)
     with database.begin() as connection:
         connection.execute(
@@ -214,3 +310,4 @@ def add_feedback(database: Database, committed: Rows, count: int) -> None:
             """),
             {"ids": [str(each) for each in ids]},
         )
+    return ids

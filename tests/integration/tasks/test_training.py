@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ from store.trainings import PostedData, get_training, list_examples, request_tra
 from tasks.life import WorkerLife
 from tasks.training import TrainingRunner
 from tasks.training_folder import Place, prepare_folder
+from tasks.training_process import TrainingProcess
 from tests.factories import Rows, autocommit, clean, success
+from tests.running import wait_until
 from webapp.posted import pack_json
 
 TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
@@ -47,6 +50,12 @@ ENDLESS_PAIR = replace(TINY, epochs=100_000, processes=2)
 PAIR_AND_LAUNCHER = 3
 
 PATIENCE_S = 60.0
+
+#: Rows whose input is a file that is not in the object store any more.
+NO_FILE: dict[str, Any] = {"input": None, "input_sha256": "0" * 64}
+
+#: One of sixty files: together they take longer than a cancel may.
+SLOW_FETCH_S = 0.2
 
 XOR_TABLE = [[0, 0], [0, 1], [1, 0], [1, 1]]
 XOR_ANSWERS = [0, 1, 1, 0]
@@ -318,10 +327,26 @@ def test_a_cancelled_training_of_two_processes_leaves_none(runner: TrainingRunne
 
 
 @pytest.mark.usefixtures("runner")
+@pytest.mark.parametrize("is_running", [False, True], ids=["as they start", "as they train"])
+def test_processes_that_train_together_die_with_their_launcher(
+    bench: Bench, database: Database, tmp_path: Path, *, is_running: bool
+) -> None:
+    prepare(bench, tmp_path, claim(bench, ask(database, ENDLESS_PAIR)))
+
+    with TrainingProcess(tmp_path, threads=1, processes=2) as process:
+        ranks = [job for job in wait_for_job(PAIR_AND_LAUNCHER) if job.pid != process.pid]
+        while is_running and not isinstance(process.read(PATIENCE_S)[0], dict):
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        # Those that start are in the middle of their imports, which take longer than to notice.
+        wait_until(lambda: not any(map(is_alive, ranks)), 5 if is_running else PATIENCE_S)
+
+
+@pytest.mark.usefixtures("runner")
 def test_the_time_limit_ends_two_processes(bench: Bench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[psutil.Process] = []
     clock = Clock()
-    monkeypatch.setattr("tasks.training.time", clock)
+    monkeypatch.setattr("tasks.training_watch.time", clock)
 
     def run_late(_progress: Any) -> None:
         started[:] = started or jobs()
@@ -372,7 +397,7 @@ def test_feedback_that_is_gone_by_the_start_fails_the_training(
 
 @pytest.mark.usefixtures("runner")
 def test_what_is_forgotten_while_a_manifest_is_made_is_not_in_it(
-    bench: Bench, database: Database, xor: ServedVersion, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, database: Database, xor: ServedVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with autocommit(database) as connection:
         gone, *kept = correct(database, Rows(connection, xor), count=5)
@@ -385,20 +410,93 @@ def test_what_is_forgotten_while_a_manifest_is_made_is_not_in_it(
         return store(data)
 
     monkeypatch.setattr(bench.objects, "put", put)
-    with database.begin() as connection:
-        claim = ledger.claim_training(connection, worker_id=bench.life.worker_id, device="cpu:0", only=training_id)
-    assert claim is not None
-    bench.folder.joinpath("laid-out").mkdir()
 
-    prepare_folder(
-        bench.folder / "laid-out", claim, database=database, objects=bench.objects, place=Place(device="cpu", threads=1)
-    )
+    prepare(bench, tmp_path, claim(bench, training_id))
 
-    with open_session(database) as session:
-        rows = list_examples(session, training_id, api_key_id=None, after=None, limit=100)
-    seen = {row.prediction_id for row in rows}
+    seen = learned_from(database, training_id)
     assert gone not in seen
     assert set(kept) <= seen
+
+
+@pytest.mark.usefixtures("runner")
+def test_what_is_gone_before_it_is_read_was_not_learned_from(
+    bench: Bench, database: Database, xor: ServedVersion, tmp_path: Path
+) -> None:
+    with autocommit(database) as connection:
+        lost = correct(database, Rows(connection, xor), count=2, **NO_FILE)
+        correct(database, Rows(connection, xor), count=4)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+
+    prepare(bench, tmp_path, claim(bench, training_id))
+
+    training, seen = read(database, training_id), learned_from(database, training_id)
+    assert seen.isdisjoint(lost)
+    assert training.example_count == len(seen)
+    assert training.manifest_sha256 is not None
+    header, *rows = map(json.loads, bench.objects.get(training.manifest_sha256).splitlines())
+    assert (header["rows"], {UUID(row["prediction_id"]) for row in rows}) == (len(seen), seen)
+
+
+@pytest.mark.usefixtures("runner")
+def test_what_a_checkpoint_has_learned_from_stays_told(
+    bench: Bench, database: Database, xor: ServedVersion, tmp_path: Path
+) -> None:
+    with autocommit(database) as connection:
+        corrected = correct(database, Rows(connection, xor), count=4)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+    held = claim(bench, training_id)
+    prepare(bench, tmp_path / "first", held)
+    with database.begin() as connection:
+        connection.execute(text("UPDATE predictions SET input = NULL WHERE id = :id"), {"id": corrected[0]})
+
+    manifest = read(database, training_id).manifest_sha256
+    resumed = replace(held, manifest_sha256=manifest, checkpoint_sha256=bench.objects.put(b"weights"))
+    prepare(bench, tmp_path / "second", resumed)
+
+    assert set(corrected) <= learned_from(database, training_id)
+    assert read(database, training_id).manifest_sha256 == manifest
+
+
+@pytest.mark.usefixtures("runner")
+def test_a_training_left_without_inputs_has_nothing_to_learn_from(
+    bench: Bench, database: Database, xor: ServedVersion
+) -> None:
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM feedback"))
+    with autocommit(database) as connection:
+        correct(database, Rows(connection, xor), count=4, **NO_FILE)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+
+    bench.runner().drain()
+
+    training = read(database, training_id)
+    assert (training.status, training.error_code, training.example_count) == ("failed", "no_data", 0)
+
+
+def test_a_cancel_is_seen_while_inputs_are_fetched(
+    runner: TrainingRunner, bench: Bench, database: Database, xor: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = threading.Event()
+
+    def get(digest: str) -> bytes:
+        fetched.set()
+        time.sleep(SLOW_FETCH_S)
+        return digest.encode()
+
+    with autocommit(database) as connection:
+        correct(database, Rows(connection, xor), count=60, **NO_FILE)
+    monkeypatch.setattr(bench.objects, "get", get)
+    training_id = ask(database, TrainingOptions(use_base=False, holdout=0.0))
+    thread = threading.Thread(target=runner.drain)
+    thread.start()
+    assert fetched.wait(PATIENCE_S)
+
+    with database.begin() as connection:
+        assert ledger.cancel(connection, training_id)
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert jobs() == []
 
 
 def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
@@ -409,14 +507,40 @@ def ask(database: Database, options: TrainingOptions, **changes: Any) -> UUID:
         return training.id
 
 
+def claim(bench: Bench, training_id: UUID) -> ledger.TrainingClaim:
+    with bench.database.begin() as connection:
+        held = ledger.claim_training(connection, worker_id=bench.life.worker_id, device="cpu:0", only=training_id)
+    assert held is not None
+    return held
+
+
+def prepare(bench: Bench, folder: Path, held: ledger.TrainingClaim) -> None:
+    """Lay out a training's folder without starting its process."""
+    folder.mkdir(exist_ok=True)
+    prepare_folder(
+        folder,
+        held,
+        database=bench.database,
+        objects=bench.objects,
+        place=Place(device="cpu", threads=1),
+        check=lambda: None,
+    )
+
+
+def learned_from(database: Database, training_id: UUID) -> set[UUID]:
+    with open_session(database) as session:
+        rows = list_examples(session, training_id, api_key_id=None, after=None, limit=100)
+        return {row.prediction_id for row in rows}
+
+
 def read(database: Database, training_id: UUID) -> Training:
     with open_session(database) as session:
         return get_training(session, training_id, with_log=True)
 
 
-def correct(database: Database, committed: Rows, count: int) -> list[UUID]:
+def correct(database: Database, committed: Rows, count: int, **changes: Any) -> list[UUID]:
     """Answer so many predictions and say what was right, each label in turn."""
-    ids = committed.add_many(count)
+    ids = committed.add_many(count, **changes)
     answered = [each for each in committed.claim() if each.id in ids]
     complete(committed.connection, [success(each) for each in answered])
     with database.begin() as connection:
@@ -454,7 +578,9 @@ def losses(training: Training) -> list[str]:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def jobs() -> list[psutil.Process]:

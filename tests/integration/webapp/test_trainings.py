@@ -1,7 +1,9 @@
 """`/v1/models/{model}/trainings` and `/v1/trainings`: asked over HTTP, moved by the ledger as a worker does."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
+from unittest.mock import create_autospec
 from uuid import UUID
 
 import pytest
@@ -14,6 +16,7 @@ from uuid_utils.compat import uuid7
 from schemas.enums import Scope
 from store import training_ledger as ledger
 from store.database import open_session
+from store.errors import ObjectMissingError, ObjectsUnavailableError
 from store.objects import ObjectStore
 from store.training_ledger import TrainingClaim
 from store.trainings import get_training
@@ -21,6 +24,7 @@ from tests.factories import Rows, add_model, autocommit
 from tests.integration.serving import Api
 from tests.integration.webapp.conftest import ApiFor
 from tests.integration.webapp.problems import assert_problem
+from webapp.posted import pack_json
 
 TRAININGS = "/v1/models/xor/trainings"
 SAFETENSORS = "application/x-safetensors"
@@ -125,6 +129,31 @@ def test_data_in_the_body_are_kept_for_the_worker(api: Api, objects: ObjectStore
     tensors = safetensors.torch.load(objects.get(response.get_json()["data_sha256"]))
     assert tensors["inputs"].tolist() == ROWS
     assert (response.get_json()["options"]["use_base"], response.get_json()["options"]["feedback"]) == (False, "none")
+
+
+@pytest.mark.usefixtures("committed")
+def test_data_of_a_training_that_is_refused_are_not_kept(api: Api, database: Database, objects: ObjectStore) -> None:
+    with open_session(database) as session:
+        version = add_model(session, "fixed", format="torch-export")
+    rows = [[7, 7], *ROWS[1:]]
+    packed, _ = pack_json(rows, ANSWERS, version)
+
+    response = api.post("/v1/models/fixed/trainings", json={"inputs": rows, "targets": ANSWERS})
+
+    assert_problem(response, 422, "invalid-training", "start")
+    with pytest.raises(ObjectMissingError):
+        objects.get(sha256(packed).hexdigest())
+
+
+def test_a_training_whose_data_cannot_be_kept_is_not_queued(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ObjectStore, "put", create_autospec(ObjectStore.put, side_effect=ObjectsUnavailableError("away"))
+    )
+
+    response = api.post(TRAININGS, json={"inputs": ROWS, "targets": ANSWERS})
+
+    assert response.status_code == 503
+    assert api.get(TRAININGS).get_json()["data"] == []
 
 
 def test_data_may_be_safetensors_with_options_in_the_query(api: Api) -> None:

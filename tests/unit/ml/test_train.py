@@ -43,6 +43,8 @@ def test_garments_is_trained_and_written(tripled_fashion: Path, tmp_path: Path) 
 def test_the_command_trains_xor(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["xor", "--epochs", "2", "--device", "cpu", "--out", str(tmp_path)])
     assert result.exit_code == 0
+    # No terminal: a line an epoch in place of a bar that moves.
+    assert [line.split("  ")[0] for line in result.stderr.splitlines()[:2]] == ["epoch 1/2", "epoch 2/2"]
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["epochs"] == 2
 
 
