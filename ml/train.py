@@ -40,7 +40,9 @@ def train(recipe: str, out: Path, options: RecipeOptions, on_progress: OnProgres
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: var/trained/RECIPE]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data.  [default: the recipe's own]")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Its peak.  [default: the recipe's own]")
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Its peak.  [default: the recipe's own]"
+)
 @click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Go on from this file.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Use no more items than this, for a quick try.")

@@ -25,8 +25,7 @@ EPOCH_STEPS = 500
 BATCH_SIZE = 16
 COARSE_SHARE = 0.65
 """Of all steps from nothing, the first: with smaller scenes, and so many more of them that a batch costs the same
-(progressive resizing). What a garment looks like is learned there, three times as fast; the rest of the steps sharpen the
-edges."""
+(progressive resizing). What a garment looks like is learned there, three times as fast; the rest sharpens the edges."""
 COARSE_BATCH_SIZE = 32
 COARSE_SIDE_PX = 64
 PEAK_LEARNING_RATE = 3e-3
@@ -108,7 +107,7 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
     directory: Path = options.data or DEFAULT_DIRECTORY
     epochs = options.choose_epochs(EPOCHS)
     steps = EPOCH_STEPS if options.limit is None else min(EPOCH_STEPS, -(-options.limit // BATCH_SIZE))
-    # Who goes on knows what garments look like; large ones, alone in a scene, are what crowded scenes taught too little.
+    # Who goes on knows what garments look like; large ones, alone in a scene, are what crowds taught too little.
     coarse_steps = round(steps * epochs * COARSE_SHARE) if options.weights is None else 0
     next_batch = _build_batches(directory, coarse_steps, CROWDED if options.weights is None else EVEN)
     torch.manual_seed(options.seed)

@@ -32,9 +32,7 @@ GIVEN_UP = frozenset({"worker_crash", "attempts_exhausted"})
 TERMINAL = ("succeeded", "failed", "canceled", "expired")
 
 #: What an answer or a log must never hold, beside the secrets of this very stack.
-LEAKS = re.compile(
-    r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|tq_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}"
-)
+LEAKS = re.compile(r"Traceback \(most recent|postgresql\+psycopg2://|redis://:|tq_[A-Za-z0-9]{6,}_[A-Za-z0-9]{20,}")
 
 
 @dataclass(frozen=True)
