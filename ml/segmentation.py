@@ -198,9 +198,14 @@ def iou_by_label(confusion: Tensor) -> Tensor:
     return shared / (confusion.sum(dim=0) + confusion.sum(dim=1) - shared)
 
 
-def mean_iou(confusion: Tensor) -> float:
-    """Mean intersection over union, 0..1, without the background and labels that are neither there nor predicted."""
-    return float(iou_by_label(confusion)[1:].nanmean())
+def mean_iou(confusion: Tensor, *, background: bool = False) -> float:
+    """Mean intersection over union, 0..1, without labels that are neither there nor predicted.
+
+    Args:
+        confusion: ``[K, K]`` int64, as of ``count_confusion``.
+        background: Whether the first label counts as any other, as in the mean of PASCAL VOC (Everingham et al. 2015).
+    """
+    return float(iou_by_label(confusion)[0 if background else 1 :].nanmean())
 
 
 def _size_row(size: tuple[int, int], square: Tensor) -> Tensor:

@@ -25,5 +25,5 @@ def evaluate_garments(options: EvaluationOptions) -> Report:
         measured={"items": result.scenes, **asdict(result)},
         columns=("label", "intersection over union"),
         rows=[(label, f"{iou:.3f}") for label, iou in result.by_label.items()],
-        total=("mean without background", f"{result.mean_iou:.3f}"),
+        total=("mean (garments alone)", f"{result.mean_iou:.3f} ({result.garment_iou:.3f})"),
     )

@@ -51,6 +51,9 @@ CONFIG: dict[str, Any] = {
     "max_batch": 32,
 }
 
+FRESH = f"in the first {COARSE_SHARE:.0%} of the steps with a side of {COARSE_SIDE_PX} pixels"
+CONTINUED = "going on from earlier weights, with scenes of one garment as often as of four"
+
 CARD = """# garments
 
 {description}
@@ -64,21 +67,21 @@ CARD = """# garments
   [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist) (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT
   licence, Debian package `dataset-fashion-mnist`), every label equally often; the photographs are in
   `ml/datasets/photographs/`, whose README names makers and licences. {train_scenes:,} scenes, none twice, of the first
-  55,000 training garments and {n_train_photographs} photographs; in the first {coarse_share:.0%} of the steps with a
-  side of {coarse_side} pixels.
+  55,000 training garments and {n_train_photographs} photographs; {schedule}.
 - **Truth**: of every pixel, the topmost garment by its outline as one would cut it out with scissors, holes filled.
-- **Command**: `python -m ml.train garments --seed {seed} --epochs {epochs} --out ml/bundled/garments`; took
+- **Command**: `python -m ml.train garments {arguments} --out ml/bundled/garments`; took
   {seconds:.0f} s on {threads} CPU thread(s) of a busy machine.
 
 ## Measured
 
-Mean intersection over union of the {n_garment_labels} garment labels, the background left out, summed over all pixels
-of all scenes; each scene is encoded as a JPEG file and goes the way of a request.
+Mean intersection over union, summed over all pixels of all scenes: over all labels, as is usual since PASCAL VOC, and,
+stricter, over the {n_garment_labels} garment labels without the background. Each scene is encoded as a JPEG file and
+goes the way of a request.
 
-| measured on | mean IoU |
-|---|---|
-| {validation_scenes:,} scenes of held-out training garments, photographs seen in training | {validation_mean_iou:.3f} |
-| {test_scenes:,} scenes of test garments on photographs never seen ({test_photographs}) | **{test_mean_iou:.3f}** |
+| measured on | mean IoU | garments alone |
+|---|---|---|
+| {validation_scenes:,} scenes of held-out training garments, photographs seen in training | {validation} |
+| {test_scenes:,} scenes of test garments on photographs never seen ({test_photographs}) | {test} |
 
 | label | IoU, held out |
 |---|---|
@@ -131,6 +134,8 @@ def train_garments(options: RecipeOptions, on_progress: OnProgress | None = None
         "train_scenes": coarse_steps * COARSE_BATCH_SIZE + (steps * epochs - coarse_steps) * BATCH_SIZE,
         "epochs": epochs,
         "seed": options.seed,
+        "continued": options.weights is not None,
+        "peak_learning_rate": fit_options.peak_learning_rate,
         "seconds": round(time.perf_counter() - started, 1),
         "threads": torch.get_num_threads(),
         **_measure(predictor, directory, options.limit),
@@ -159,11 +164,20 @@ def _measure(predictor: Predictor, directory: Path, limit: int | None) -> dict[s
     return {
         "validation_scenes": validation.scenes,
         "validation_mean_iou": round(validation.mean_iou, 4),
+        "validation_garment_iou": round(validation.garment_iou, 4),
         "test_scenes": test.scenes,
         "test_seed": EVALUATION_SEED,
         "test_mean_iou": round(test.mean_iou, 4),
+        "test_garment_iou": round(test.garment_iou, 4),
         "test_iou_by_label": {label: round(iou, 4) for label, iou in test.by_label.items()},
     }
+
+
+def _describe_arguments(metrics: dict[str, Any]) -> str:
+    seeded = f"--seed {metrics['seed']} --epochs {metrics['epochs']}"
+    if not metrics["continued"]:
+        return seeded
+    return f"{seeded} --learning-rate {metrics['peak_learning_rate']:g} --weights EARLIER"
 
 
 def _write_card(predictor: Predictor, metrics: dict[str, Any]) -> str:
@@ -174,11 +188,13 @@ def _write_card(predictor: Predictor, metrics: dict[str, Any]) -> str:
         labels=", ".join(LABELS),
         groups=" ".join(grouped),
         side=SIDE_PX,
-        coarse_share=COARSE_SHARE,
-        coarse_side=COARSE_SIDE_PX,
+        schedule=CONTINUED if metrics["continued"] else FRESH,
+        arguments=_describe_arguments(metrics),
         parameters=sum(parameter.numel() for parameter in predictor.module.parameters()),
         n_train_photographs=len(TRAIN),
         n_garment_labels=len(GROUPS),
         test_photographs=", ".join(TEST),
+        validation=f"{metrics['validation_mean_iou']:.3f} | {metrics['validation_garment_iou']:.3f}",
+        test=f"**{metrics['test_mean_iou']:.3f}** | {metrics['test_garment_iou']:.3f}",
         by_label="\n".join(f"| {label} | {iou:.3f} |" for label, iou in metrics["test_iou_by_label"].items()),
     )
