@@ -12,9 +12,8 @@ from ml.evaluations.garments import evaluate_garments
 from ml.predictor import Predictor
 from ml.scene_evaluation import encode_scene, evaluate_scenes
 
-LEAST = 0.74
-"""Mean intersection over union on held-out scenes that the shipped weights must keep: 0.77 on these, 0.81 on all. The
-goal is 0.85."""
+LEAST = 0.8
+"""Mean intersection over union on held-out scenes that the shipped weights must keep: 0.833 on these, 0.857 on all."""
 
 SCENES = 200
 
@@ -26,9 +25,10 @@ def test_every_scene_and_every_label_is_counted(garments: Predictor, tiny_fashio
     assert 0 <= result.mean_iou <= 1
 
 
-def test_the_mean_leaves_the_background_out(garments: Predictor, tiny_fashion: Path) -> None:
+def test_one_mean_has_the_background_and_one_has_not(garments: Predictor, tiny_fashion: Path) -> None:
     result = evaluate_scenes(garments, build_composer("test", tiny_fashion), count=20)
-    assert result.mean_iou == pytest.approx(sum(result.by_label[label] for label in LABELS[1:]) / len(LABELS[1:]))
+    assert result.mean_iou == pytest.approx(sum(result.by_label[label] for label in LABELS) / len(LABELS))
+    assert result.garment_iou == pytest.approx(sum(result.by_label[label] for label in LABELS[1:]) / len(LABELS[1:]))
 
 
 def test_the_same_seed_gives_the_same_measure(garments: Predictor, tiny_fashion: Path) -> None:
