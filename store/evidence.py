@@ -28,25 +28,19 @@ class LabelledInput:
 def recent_unseen(
     session: Session, *, model_id: int, version_ids: tuple[int, ...], settings: GateSettings
 ) -> list[LabelledInput]:
-    """Of the newest `max_items` rows of feedback, those that none of the versions has learned from."""
-    newest = (
-        select(Feedback.prediction_id)
-        .where(Feedback.model_id == model_id)
-        .order_by(Feedback.updated_at.desc())
-        .limit(settings.max_items)
-    )
-    return _read(session, _unseen(version_ids).where(Feedback.prediction_id.in_(newest)))
+    """The newest `max_items` of the feedback that none of the versions has learned from."""
+    return _read(session, _unseen(version_ids).where(Feedback.model_id == model_id).limit(settings.max_items))
 
 
-def held_out(
+def split_unseen(
     session: Session, *, model_id: int, version_ids: tuple[int, ...], settings: GateSettings
-) -> list[LabelledInput]:
-    """The newest `max_items` of the feedback that is kept from all trainings, see `store.holdout`."""
-    kept = text(HELD_OUT.format(column="feedback.prediction_id")).bindparams(
-        held_out_parts=held_out_parts(settings.held_out_share)
-    )
-    chosen = _unseen(version_ids).where(Feedback.model_id == model_id, kept).limit(settings.max_items)
-    return _read(session, chosen)
+) -> tuple[list[LabelledInput], list[LabelledInput]]:
+    """The same in two sets: what is kept from all trainings, see `store.holdout`, and the rest; each `max_items`."""
+    kept = HELD_OUT.format(column="feedback.prediction_id")
+    parts = held_out_parts(settings.held_out_share)
+    unseen = _unseen(version_ids).where(Feedback.model_id == model_id).limit(settings.max_items)
+    inside, outside = (text(part).bindparams(held_out_parts=parts) for part in (kept, f"NOT {kept}"))
+    return _read(session, unseen.where(inside)), _read(session, unseen.where(outside))
 
 
 def _unseen(version_ids: tuple[int, ...]) -> Select[Any]:

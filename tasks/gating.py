@@ -22,7 +22,7 @@ from schemas.names import TaskName
 from store.backtests import METRICS
 from store.database import open_session
 from store.errors import ObjectMissingError
-from store.evidence import LabelledInput, held_out, recent_unseen
+from store.evidence import LabelledInput, recent_unseen, split_unseen
 from store.gate_verdicts import Verdict, carry_out, find_verdict
 from store.models import get_version, lock_model
 from store.objects import ObjectStore
@@ -219,11 +219,9 @@ def _find_evidence(database: Database, match: _Match) -> dict[str, list[Labelled
         "settings": match.settings,
     }
     with open_session(database) as session:
-        recent = recent_unseen(session, **wanted)
         if match.candidate.model.name in HELD_OUT_MODELS:
-            return {"recent_feedback": recent}
-        already = {row.prediction_id for row in recent}
-        kept = [row for row in held_out(session, **wanted) if row.prediction_id not in already]
+            return {"recent_feedback": recent_unseen(session, **wanted)}
+        kept, recent = split_unseen(session, **wanted)
     return {"held_out": kept, "recent_feedback": recent}
 
 

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from schemas.gate_settings import GateSettings
 from store import ledger
-from store.evidence import held_out, recent_unseen
+from store.evidence import recent_unseen, split_unseen
 from store.holdout import is_held_out
 from store.models import ServedVersion
 from tests.factories import Rows, give_feedback, success
@@ -63,12 +63,24 @@ def test_only_the_newest_feedback_is_recent(session: Session, labelled: list[UUI
     assert recent(session, xor, max_items=1) == [labelled[3]]
 
 
-def test_the_share_that_trainings_leave_is_held_out(session: Session, labelled: list[UUID], xor: ServedVersion) -> None:
+def test_what_versions_have_learned_from_takes_no_place(
+    session: Session, labelled: list[UUID], xor: ServedVersion
+) -> None:
+    newest = recent(session, xor)[:2]
+    train(session, xor, newest)
+
+    assert set(recent(session, xor, max_items=4)) == {*labelled} - {*newest}
+
+
+def test_the_share_that_trainings_leave_is_a_set_of_its_own(
+    session: Session, labelled: list[UUID], xor: ServedVersion
+) -> None:
     settings = replace(SETTINGS, held_out_share=0.5)
 
-    found = held_out(session, model_id=xor.model_id, version_ids=(xor.model_version_id,), settings=settings)
+    kept, rest = split_unseen(session, model_id=xor.model_id, version_ids=(xor.model_version_id,), settings=settings)
 
-    assert sorted(row.prediction_id for row in found) == [each for each in labelled if is_held_out(each, 0.5)]
+    assert sorted(row.prediction_id for row in kept) == [each for each in labelled if is_held_out(each, 0.5)]
+    assert sorted(row.prediction_id for row in rest) == [each for each in labelled if not is_held_out(each, 0.5)]
 
 
 def recent(session: Session, version: ServedVersion, max_items: int = 100) -> list[UUID]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from store import ledger
 from store.database import open_session
 from store.decisions import list_decisions
 from store.gate_verdicts import find_verdict, waiting_for_judgement
+from store.holdout import is_held_out
 from store.models import get_model, get_version, register_version
 from store.objects import ObjectStore
 from store.promotion import archive, promote
@@ -167,16 +169,19 @@ def test_a_model_without_items_of_its_own_is_compared_on_the_feedback_that_is_ke
     answer_with(database, number, model="ours")
     with open_session(database) as session:
         ours = get_version(session, "ours", number)
-        answer_and_label(committed, 40, model_id=ours.model_id, model_version_id=ours.id)
+        labelled = answer_and_label(committed, 60, model_id=ours.model_id, model_version_id=ours.id)
     candidate = make_version(GOOD, model="ours", config={**CONFIG, "name": "ours"})
 
-    judged(candidate, model="ours", held_out_share=0.5, max_items=20, min_items=10)
+    judged(candidate, model="ours", held_out_share=0.5, max_items=60, min_items=10)
 
     with open_session(database) as session:
         verdict = find_verdict(session, get_version(session, "ours", candidate).id)
         assert verdict is not None
-        assert [each["name"] for each in verdict.comparisons] == ["held_out", "recent_feedback"]
-        assert verdict.comparisons[1]["items"] == 20
+        kept = sum(is_held_out(each, 0.5) for each in labelled)
+        assert {each["name"]: each["items"] for each in verdict.comparisons} == {
+            "held_out": kept,
+            "recent_feedback": 60 - kept,
+        }
 
 
 def test_a_candidate_that_cannot_be_loaded_is_archived(
@@ -323,11 +328,12 @@ def give_part(database: Database, number: int, part: str) -> None:
             setattr(get_model(session, "xor"), part, version)
 
 
-def answer_and_label(rows: Rows, count: int, **changes: Any) -> None:
-    """Predictions that were answered and labelled rightly."""
+def answer_and_label(rows: Rows, count: int, **changes: Any) -> list[UUID]:
+    """Predictions that were answered and labelled rightly; returns their ids."""
     rows.add_many(count, **changes)
     claims = []
     while claimed := rows.claim(limit=count):
         claims += claimed
     ledger.complete(rows.connection, [success(claim) for claim in claims])
     give_feedback(rows.connection, {claim.id: "1" for claim in claims})
+    return [claim.id for claim in claims]

