@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,8 @@ def tell_story(scale: Scale, out: Path, say: Say) -> Record:
 @click.option("--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True)
 def main(small: bool, out: Path) -> None:
     """Tell the story of a model that learns; ends with an error where a target is missed."""
+    # A story that is told to end takes its stack with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scale, began = SMALL if small else FULL, time.monotonic()
     try:
         record = tell_story(scale, out, click.echo)
