@@ -137,12 +137,18 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 def web_process(settings: Settings, **changes: Any) -> Iterator[Flask]:
     """Yield the application of one web process whose threads run."""
     services = Services(replace(settings, **changes)).start()
-    app = create_app(services.settings, services)
-    with running_loop() as loop:
-        # Every request comes as it does from granian, through the event loop.
-        lane = ASGIMiddleware(cast("ASGIApp", FastLane(app, services)), loop=loop)
-        app.wsgi_app = lane  # type: ignore[method-assign, assignment]  # As Flask documents it.
-        yield app
+    try:
+        app = create_app(services.settings, services)
+        with running_loop() as loop:
+            # Every request comes as it does from granian, through the event loop.
+            lane = ASGIMiddleware(cast("ASGIApp", FastLane(app, services)), loop=loop)
+            app.wsgi_app = lane  # type: ignore[method-assign, assignment]  # As Flask documents it.
+            yield app
+    finally:
+        _end(services)
+
+
+def _end(services: Services) -> None:
     services.listener.stop()
     services.directory.stop()
     services.pressure.stop()
