@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from schemas.problems import CONTENT_TYPE, ProblemAnswer
-from webapp.errors import HTTP_DETAILS, HTTP_SLUGS, RateLimitedError, RefusedError, find_kind
+from webapp.errors import HTTP_DETAILS, HTTP_SLUGS, HTTP_TITLES, RateLimitedError, RefusedError, find_kind
 from webapp.metrics import REFUSED
 
 log = structlog.get_logger()
@@ -74,7 +74,8 @@ def handle_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     field, detail = _first_message(getattr(error, "data", {}).get("messages", {}))
     detail = detail or HTTP_DETAILS.get(status) or (error.description or error.name)
-    return problem(status, HTTP_SLUGS.get(status, "http-error"), error.name, detail, field=field)
+    title = HTTP_TITLES.get(status, error.name)
+    return problem(status, HTTP_SLUGS.get(status, "http-error"), title, detail, field=field)
 
 
 def _handle(error: Exception) -> Response:

@@ -200,6 +200,9 @@ HTTP_SLUGS = {
     422: "invalid-request",
 }
 
+# As RFC 9110 calls them, which Werkzeug does not yet.
+HTTP_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
 HTTP_DETAILS = {
     404: "there is nothing under this path; GET /docs shows what there is",
     405: "this path does not take this method; GET /docs shows which",

@@ -5,7 +5,7 @@ from typing import Any
 
 from werkzeug.exceptions import HTTPException
 
-from webapp.errors import HTTP_SLUGS, KINDS, Kind
+from webapp.errors import HTTP_SLUGS, HTTP_TITLES, KINDS, Kind
 
 # What `webapp.errors` answers to an exception that nobody foresaw.
 UNEXPECTED = Kind(500, "internal", "Internal Server Error")
@@ -33,7 +33,7 @@ class Problem:
         if issubclass(self.error, HTTPException):
             error = self.error()
             assert error.code is not None, "only errors with a status are documented"
-            return Kind(error.code, HTTP_SLUGS[error.code], error.name)
+            return Kind(error.code, HTTP_SLUGS[error.code], HTTP_TITLES.get(error.code, error.name))
         return KINDS.get(self.error, UNEXPECTED)
 
     @property
