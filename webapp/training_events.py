@@ -1,4 +1,8 @@
-"""A training told as it goes: server-sent events, read from its row about once a second."""
+"""A training told as it goes: server-sent events, read from its row about once a second.
+
+Where the training was asked to promote what comes of it, the last event waits until that answers: who hears it and asks
+the model gets the new version.
+"""
 
 import json
 import threading
@@ -13,6 +17,7 @@ from schemas.trainings import TrainingSchema
 from store.database import open_session
 from store.trainings import get_training
 from webapp.errors import NotReadyError
+from webapp.services import MODEL_CACHE_S
 from webapp.training_presenter import from_training
 
 #: As often as the row changes.
@@ -48,8 +53,11 @@ def _events(database: Database, training_id: UUID) -> Iterator[str]:
         told_at = 0.0
         while time.monotonic() < until:
             training = _read(database, training_id)
-            is_over = training["finished_at"] is not None
-            if training != told:
+            is_over = training["finished_at"] is not None and not _is_promoting(database, training_id)
+            if is_over and training["options"]["promote"]:
+                # Other web processes hear of it within so long.
+                time.sleep(MODEL_CACHE_S)
+            if training != told or is_over:
                 yield _format(training["status"] if is_over else "progress", training)
                 told, told_at = training, time.monotonic()
             elif time.monotonic() - told_at > SILENCE_S:
@@ -66,6 +74,14 @@ def _read(database: Database, training_id: UUID) -> dict[str, Any]:
     with open_session(database) as session:
         found: dict[str, Any] = TrainingSchema().dump(from_training(get_training(session, training_id)))
     return found
+
+
+def _is_promoting(database: Database, training_id: UUID) -> bool:
+    """Whether workers still load what this training has made, before it answers."""
+    with open_session(database) as session:
+        training = get_training(session, training_id)
+        made = training.model_version_id
+        return made is not None and training.model.upcoming_id == made
 
 
 def _format(event: str, data: dict[str, Any]) -> str:

@@ -255,7 +255,8 @@ class TrainingEventViews(MethodView):
         """Follow a training.
 
         Server-sent events, about one a second: `progress`, and at the end one named by the final status. The data of
-        each is the training as `GET /v1/trainings/{id}` answers it. Reconnect when it ends before that.
+        each is the training as `GET /v1/trainings/{id}` answers it. Where `promote` was asked for, the last event waits
+        until the new version answers. Reconnect when the stream ends before that.
         """
         with open_session(services().database) as session:
             store.get_training(session, training_id)

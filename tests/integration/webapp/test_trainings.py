@@ -1,6 +1,7 @@
 """`/v1/models/{model}/trainings` and `/v1/trainings`: asked over HTTP, moved by the ledger as a worker does."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 from unittest.mock import create_autospec
@@ -231,6 +232,26 @@ def test_events_end_with_the_final_state(api: Api, database: Database, committed
 
     assert events.mimetype == "text/event-stream"
     assert events.text.startswith("event: canceled\ndata: {")
+
+
+def test_events_end_once_what_was_promoted_answers(api: Api, database: Database, committed: Rows) -> None:
+    path, claim = run(api, database, committed)
+    made = committed.version.model_version_id
+    with database.begin() as connection:
+        connection.execute(text("UPDATE trainings SET options = options || jsonb_build_object('promote', true)"))
+        ledger.succeed(connection, claim, version_id=made, metrics={})
+        connection.execute(text("UPDATE models SET upcoming_id = :made WHERE name = 'xor'"), {"made": made})
+
+    with ThreadPoolExecutor(1) as reader:
+        events = reader.submit(api.get, f"{path}/events")
+        with pytest.raises(TimeoutError):
+            events.result(2.5)
+        with database.begin() as connection:
+            connection.execute(text("UPDATE models SET upcoming_id = NULL WHERE name = 'xor'"))
+        told = events.result(30).text
+
+    assert told.count("event: succeeded") == 1
+    assert told.rindex("event: ") == told.index("event: succeeded")
 
 
 @pytest.mark.parametrize("part", ["", "/log", "/events", "/examples"])
