@@ -78,7 +78,7 @@ class Trial:
         self._rng = random.Random(seed)  # noqa: S311 - nothing secret
         self.champion = int(self._send("GET", MODEL)["champion"])
         weights = (BUNDLED / "xor" / "weights.safetensors").read_bytes()
-        self.other = int(self._send("POST", f"{MODEL}/versions", files={"weights": weights})["number"])
+        self.other = int(self._send("POST", f"{MODEL}/versions", files={"weights": weights})["version"])
 
     def __enter__(self) -> Self:
         return self
