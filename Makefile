@@ -114,20 +114,21 @@ lock: $(DEV) ## Pin the requirements anew
 clean: ## Remove environments and caches, not var/
 	rm -rf .venv .venv-peers node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
+# Compiled once: a stack is a dozen processes, and where Python may not write bytecode each would compile torch anew, in seconds.
 $(RUNTIME): requirements/runtime.txt requirements/embedded.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("torchqueue needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/runtime.txt -r requirements/embedded.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/runtime.txt -r requirements/embedded.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
 $(DEV): $(RUNTIME) requirements/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/dev.txt
 	@touch $@
 
 # An environment of their own: what they pin must not touch ours.
 $(PEERS): $(RUNTIME) requirements/peers.txt
 	test -x .venv-peers/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peers
-	$(BIN)/uv pip install --quiet --python .venv-peers/bin/python -r requirements/peers.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/bin/python -r requirements/peers.txt
 	@touch $@

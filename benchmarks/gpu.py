@@ -24,14 +24,13 @@ import click
 import httpx
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
-from ml.architectures.registry import ARCHITECTURES
 from ml.bundles import BUNDLED_DIRECTORY, read_bundle
+from ml.choices import Choice, Variant
 from ml.decoding import stack
 from ml.devices import list_devices
 from ml.engine import Engine, Key
@@ -50,6 +49,15 @@ STACK_CLIENTS = 32
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
+#: Number formats, each with the memory layout that it is fastest in.
+FORMATS = tuple(Variant(dtype=dtype, channels_last=True) for dtype in ("fp32", "bf16"))
+
+#: In which memory is measured.
+HALF = FORMATS[1]
+
+LEAST_RATIO = 0.9
+MOST_PEAK_MIB = {"resnet18": 600.0}
+
 CEILING_SHARE = 0.015
 """Of the GPU's memory, left to the search for the ceiling: enough for the weights, too little for the batch."""
 
@@ -66,7 +74,7 @@ class Plan:
         batch: Items in one forward.
         size: Side of the squares that resnets see, in pixels.
         networks: Names in `torchvision.models`.
-        variants: Ways to run a network: members of `VARIANTS`.
+        variants: Ways in which the engine runs each network.
     """
 
     seconds: float
@@ -74,18 +82,18 @@ class Plan:
     batch: int
     size: int
     networks: tuple[str, ...]
-    variants: tuple[str, ...]
+    variants: tuple[Variant, ...]
 
     @classmethod
     def full(cls) -> "Plan":
         """For a GPU, within eight minutes."""
-        variants = ("fp32", "bf16", "bf16 compiled")
+        variants = (*FORMATS, Variant(dtype="bf16", channels_last=True, compile=True))
         return cls(seconds=2.0, rounds=3, batch=64, size=224, networks=("resnet50",), variants=variants)
 
     @classmethod
     def small(cls) -> "Plan":
         """To see that everything runs where there is no GPU."""
-        return cls(seconds=0.1, rounds=1, batch=2, size=32, networks=("resnet50",), variants=("fp32", "bf16"))
+        return cls(seconds=0.1, rounds=1, batch=2, size=32, networks=("resnet50",), variants=FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,59 +136,44 @@ class Report:
     stack: str = "not asked for"
 
 
-class Fast(nn.Module):
-    """A network that takes float32 and answers float32, and computes as the variant says in between."""
-
-    def __init__(self, network: nn.Module, variant: str) -> None:
-        super().__init__()
-        self._dtype = torch.float32 if variant == "fp32" else torch.bfloat16
-        self.network = network.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if variant == "bf16 compiled":
-            self.network.compile()
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """`[B, 3, S, S]` float32 -> `[B, K]` float32."""
-        batch = batch.to(dtype=self._dtype, memory_format=torch.channels_last)
-        outputs: Tensor = self.network(batch)
-        return outputs.float()
-
-
 def measure(plan: Plan, device: str) -> Report:
     """Measure everything but the stack."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     report = Report(device=name, torch=torch.__version__)
     files = [_photo(seed) for seed in range(plan.batch)]
     for network in plan.networks:
+        spec = _spec(network, plan)
+        weights = _weights(spec)
         for variant in plan.variants:
-            spec = _spec(network, variant, plan)
-            report.rows += _compare(spec, _weights(spec), files, plan, device, variant)
+            report.rows += _compare(spec, weights, files, plan, device, variant)
     fashion = read_bundle(BUNDLED_DIRECTORY / "fashion")
     spec = ModelSpec.from_config("fashion", 1, {**fashion.config, "max_batch": plan.batch})
     garments = [path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg"))]
     garments = [garments[place % len(garments)] for place in range(plan.batch)]
-    report.rows += _compare(spec, fashion.weights, garments, plan, device, "fp32")
+    for variant in plan.variants:
+        report.rows += _compare(spec, fashion.weights, garments, plan, device, variant)
     for network in ("resnet18", *plan.networks):
-        report.memory.append(_measure_memory(_spec(network, "bf16", plan, batch=min(32, plan.batch)), device))
+        report.memory.append(_measure_memory(_spec(network, plan, batch=min(32, plan.batch)), device))
     if device.startswith("cuda"):
         report.ceiling = _find_ceiling(plan, device)
     return report
 
 
 def _compare(
-    spec: ModelSpec, weights: bytes, files: Sequence[bytes], plan: Plan, device: str, variant: str
+    spec: ModelSpec, weights: bytes, files: Sequence[bytes], plan: Plan, device: str, variant: Variant
 ) -> Iterator[Row]:
     key = (spec.name, spec.version)
     works: list[tuple[str, bool]] = [("decode on the CPU + forward", False)]
     if device.startswith("cuda") and spec.input.preparation == "photo":
         works.append(("nvJPEG + forward", True))
-    with _loaded(spec, weights, device) as engine:
+    with _loaded(spec, weights, device, variant) as engine:
         predictor = engine._models[key].predictor  # noqa: SLF001 - the raw loop runs the very same network
         items = engine.decode(key, files)
         tensors = [item for item in items if isinstance(item, Tensor)]
         raw, ours = _race(lambda: _raw_forward(predictor, tensors), lambda: engine.compute(key, items), plan)
         yield _row(spec, variant, "forward", plan, raw, ours)
     for work, on_device in works:
-        with _loaded(spec, weights, device, decode_on_device=on_device) as engine:
+        with _loaded(spec, weights, device, variant, decode_on_device=on_device) as engine:
             raw, ours = _race_decoding(engine, key, files, plan, on_device=on_device)
         yield _row(spec, variant, work, plan, raw, ours)
 
@@ -247,21 +240,21 @@ def _rate(loop: Callable[[], object], plan: Plan) -> float:
     return steps * plan.batch / elapsed
 
 
-def _row(spec: ModelSpec, variant: str, work: str, plan: Plan, raw: float, ours: float) -> Row:
-    return Row(model=spec.name, variant=variant, work=work, batch=plan.batch, raw_per_s=raw, engine_per_s=ours)
+def _row(spec: ModelSpec, variant: Variant, work: str, plan: Plan, raw: float, ours: float) -> Row:
+    return Row(model=spec.name, variant=variant.name, work=work, batch=plan.batch, raw_per_s=raw, engine_per_s=ours)
 
 
 def _measure_memory(spec: ModelSpec, device: str) -> Memory:
     weights = _weights(spec)
     if not device.startswith("cuda"):
-        with _loaded(spec, weights, device) as engine:
+        with _loaded(spec, weights, device, HALF) as engine:
             held = engine.held_bytes()
         return Memory(
             model=spec.name, batch=spec.max_batch, weights_mib=held / MEBIBYTE, peak_mib=None, returned_mib=None
         )
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    with _loaded(spec, weights, device) as engine:
+    with _loaded(spec, weights, device, HALF) as engine:
         key = (spec.name, spec.version)
         engine.compute(key, engine.decode(key, [_photo(seed) for seed in range(spec.max_batch)]))
         held, reserved = engine.held_bytes(), torch.cuda.memory_reserved()
@@ -279,11 +272,11 @@ def _measure_memory(spec: ModelSpec, device: str) -> Memory:
 
 def _find_ceiling(plan: Plan, device: str) -> str:
     """Let the engine find out how many items fit, in a small share of the device's memory."""
-    spec = _spec("resnet50", "fp32", plan, batch=CEILING_BATCH)
+    spec = _spec("resnet50", plan, batch=CEILING_BATCH)
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(CEILING_SHARE)
     try:
-        with _loaded(spec, _weights(spec), device) as engine:
+        with _loaded(spec, _weights(spec), device, Variant()) as engine:
             learned = engine.take_learned()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
@@ -327,24 +320,22 @@ def _load_stack(running: RunningStack, seconds: float) -> str:
 
 
 @contextmanager
-def _loaded(spec: ModelSpec, weights: bytes, device: str, *, decode_on_device: bool = False) -> Iterator[Engine]:
+def _loaded(
+    spec: ModelSpec, weights: bytes, device: str, variant: Variant, *, decode_on_device: bool = False
+) -> Iterator[Engine]:
     engine = Engine(device, decode_threads=DECODE_THREADS, decode_on_device=decode_on_device)
     try:
-        engine.load(spec, weights)
+        engine.load(spec, weights, Choice(variant=variant))
         yield engine
     finally:
         engine.close()
 
 
-def _spec(network: str, variant: str, plan: Plan, *, batch: int | None = None) -> ModelSpec:
-    """A classifier of torchvision as a model of ours, run in one way; its builder is known from now on."""
-    arch = f"benchmark:{network}:{variant}"
-    ARCHITECTURES[arch] = lambda _options, _input, labels: Fast(
-        torchvision.models.get_model(network, num_classes=labels), variant
-    )
+def _spec(network: str, plan: Plan, *, batch: int | None = None) -> ModelSpec:
+    """A classifier of torchvision as a model of ours."""
     config = {
         "kind": "classification",
-        "arch": arch,
+        "arch": f"torchvision:{network}",
         "input": {"type": "image", "size": plan.size, "channels": 3, "preparation": "photo", **IMAGENET},
         "labels": [str(label) for label in range(LABELS)],
         "max_batch": batch or plan.batch,
@@ -391,20 +382,27 @@ def main(device: str | None, small: bool | None, with_stack: bool, json_path: Pa
 def _print(report: Report) -> None:
     console = Console()
     console.print(f"{report.device}, torch {report.torch}")
-    rates = Table("model", "variant", "work", "batch", "raw /s", "engine /s", "ratio", box=None, pad_edge=False)
+    wanted = f"≥ {LEAST_RATIO:.0%}"
+    columns = ("model", "variant", "work", "batch", "raw /s", "engine /s", "ratio", wanted)
+    rates = Table(*columns, box=None, pad_edge=False)
     for row in report.rows:
         figures = (f"{row.raw_per_s:,.0f}", f"{row.engine_per_s:,.0f}", f"{row.ratio:.0%}")
-        rates.add_row(row.model, row.variant, row.work, str(row.batch), *figures)
+        rates.add_row(row.model, row.variant, row.work, str(row.batch), *figures, _met(row.ratio >= LEAST_RATIO))
     console.print(rates)
-    memory = Table("model", "batch", "weights MiB", "peak MiB", "returned MiB", box=None, pad_edge=False)
+    memory = Table("model", "batch", "weights MiB", "peak MiB", "returned MiB", "met", box=None, pad_edge=False)
     for each in report.memory:
         mib = (each.weights_mib, each.peak_mib, each.returned_mib)
-        memory.add_row(
-            each.model, str(each.batch), *("-" if each_mib is None else f"{each_mib:,.0f}" for each_mib in mib)
-        )
+        most = MOST_PEAK_MIB.get(each.model)
+        verdict = "" if most is None or each.peak_mib is None else _met(each.peak_mib <= most)
+        shown = ("-" if each_mib is None else f"{each_mib:,.0f}" for each_mib in mib)
+        memory.add_row(each.model, str(each.batch), *shown, verdict)
     console.print(memory)
     console.print(f"batch ceiling in {CEILING_SHARE:.1%} of the memory: {report.ceiling}")
     console.print(f"full stack: {report.stack}")
+
+
+def _met(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 if __name__ == "__main__":

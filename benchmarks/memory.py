@@ -48,6 +48,9 @@ PAGE = 20
 CALLS = 1_000
 WARM_UP_CALLS = 20
 
+#: Rows that parameters are drawn from, however few the calls: of a handful, none might be about an item.
+LEAST_DRAWN = 200
+
 READ_MS = 2.0
 STATS_MS = 50.0
 
@@ -175,7 +178,7 @@ def time_reads(database: Engine, calls: int) -> list[Timing]:
     """Time every read on one warm connection."""
     stopwatch = Stopwatch()
     with Session(database) as session, stopwatch.watch(database):
-        sample = draw_sample(session.connection(), calls)
+        sample = draw_sample(session.connection(), max(calls, LEAST_DRAWN))
         return [_time_read(session, stopwatch, name, read, calls) for name, read in reads(session, sample).items()]
 
 

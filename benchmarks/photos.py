@@ -2,16 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.backend import headers, load_model, prediction_url, running_backend, wait_for_model
+from benchmarks.backend import (
+    headers,
+    load_model,
+    prediction_url,
+    running_backend,
+    wait_for_model,
+    wait_until_settled,
+    wait_until_tuned,
+)
 from benchmarks.open_loop import send_steadily
 from benchmarks.pictures import write_phone_photos, write_photos
 from benchmarks.raw_loop import PRECISIONS, Precision, RawLoop, find_best
 from benchmarks.report import Figure, Unit, at_least, at_most
 from benchmarks.resnet import FULL, TUNED, import_into, write_weights
 from benchmarks.wrk import Load
+from ml.machine import count_cores
 from tests.running import RunningStack
 
 CONNECTIONS = 32
@@ -21,9 +31,17 @@ JPEG = "image/jpeg"
 TUNED_SHARE, FP32_SHARE = 80.0, 95.0
 PHONE_RATIO = 4.0
 
-STEADY_PER_MINUTE = 3_000
+STEADY_PER_MINUTE = 3_000.0
 STEADY_SECONDS = 600.0
 STEADY_P99_MS = 1_000.0
+
+
+def running_here() -> AbstractContextManager[RunningStack]:
+    """Run a stack of one worker a core, of one thread each, as `torchqueue models tune --processes` finds best on CPUs.
+
+    The raw loop searches the same layouts.
+    """
+    return running_backend(f"--workers={count_cores()}")
 
 
 def measure_throughput(seconds: float) -> list[Figure]:
@@ -35,9 +53,9 @@ def measure_throughput(seconds: float) -> list[Figure]:
         raw = {precision: find_best(weights, photos, precision, seconds=seconds / 2) for precision in PRECISIONS}
         figures = [_raw_figure(precision, loop) for precision, loop in raw.items()]
         best = max(raw.values(), key=lambda loop: loop.per_second)
-        with running_backend() as stack:
-            tuned = _load(stack, import_into(stack, weights, TUNED), photos, seconds)
-            held = _load(stack, import_into(stack, weights, FULL), photos, seconds)
+        with running_here() as stack:
+            tuned = load_photos(stack, import_into(stack, weights, TUNED), photos, seconds)
+            held = load_photos(stack, import_into(stack, weights, FULL), photos, seconds)
         return [
             *figures,
             _rate("resnet18, 640x427 JPEG, as tuned", tuned),
@@ -55,8 +73,8 @@ def measure_phone(seconds: float) -> list[Figure]:
         weights = write_weights(folder / "resnet18.safetensors", write_photos(folder))
         raw = [find_best(weights, photos, precision, seconds=seconds / 2) for precision in PRECISIONS]
         best = max(raw, key=lambda loop: loop.per_second)
-        with running_backend() as stack:
-            ours = _load(stack, import_into(stack, weights, TUNED), photos, seconds)
+        with running_here() as stack:
+            ours = load_photos(stack, import_into(stack, weights, TUNED), photos, seconds)
         return [
             Figure(
                 name="raw loop, 4000x2668 JPEG decoded in full",
@@ -74,24 +92,26 @@ def measure_phone(seconds: float) -> list[Figure]:
         ]
 
 
-def measure_steady(seconds: float) -> list[Figure]:
+def measure_steady(seconds: float, per_minute: float) -> list[Figure]:
     """Send photos at a constant rate and look at the slowest answers."""
-    with TemporaryDirectory() as name, running_backend() as stack:
+    with TemporaryDirectory() as name, running_here() as stack:
         folder = Path(name)
         photos = write_photos(folder)
         model = import_into(stack, write_weights(folder / "resnet18.safetensors", photos), TUNED)
         bodies = [photo.read_bytes() for photo in photos]
         wait_for_model(stack, model, bodies[0], JPEG)
+        wait_until_tuned(stack, model)
+        wait_until_settled()
         met = asyncio.run(
             send_steadily(
                 prediction_url(stack, model),
                 bodies,
                 headers(stack, JPEG),
-                per_second=STEADY_PER_MINUTE / 60,
+                per_second=per_minute / 60,
                 seconds=seconds,
             )
         )
-    title = f"resnet18, photos, {STEADY_PER_MINUTE:,} a minute for {seconds:.0f} s"
+    title = f"resnet18, photos, {per_minute:,.0f} a minute for {seconds:.0f} s"
     return [
         Figure(
             name=f"{title}: errors",
@@ -110,8 +130,12 @@ def measure_steady(seconds: float) -> list[Figure]:
     ]
 
 
-def _load(stack: RunningStack, model: str, photos: Sequence[Path], seconds: float) -> Load:
+def load_photos(stack: RunningStack, model: str, photos: Sequence[Path], seconds: float) -> Load:
+    """Load a model with photos in turn, once it answers and is tuned."""
     wait_for_model(stack, model, photos[0].read_bytes(), JPEG)
+    wait_until_tuned(stack, model)
+    # The other worker begins to run it in the way that was found.
+    wait_until_settled()
     return load_model(stack, model, photos, JPEG, connections=CONNECTIONS, seconds=seconds)
 
 

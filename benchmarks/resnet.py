@@ -45,7 +45,8 @@ class Setup:
 #: The engine chooses what is fastest within its tolerance.
 TUNED = Setup(name="bench-resnet18", config={})
 
-#: What the peers do: fp32, and every photo decoded in full. A photo of 640 x 427 pixels always is.
+#: The peers' precision, and every photo decoded in full; a photo of 640 x 427 pixels always is. How the numbers lie in
+#: memory, and whether batch normalisation is folded, stay the engine's choice.
 FULL = Setup(name="bench-resnet18-fp32", config={"tuning": {"forbid": ["bf16", "fp16"]}})
 
 

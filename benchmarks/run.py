@@ -31,11 +31,13 @@ class Effort:
     Attributes:
         seconds: Of each load.
         steady_seconds: Of the constant rate.
+        steady_per_minute: That rate.
         rows: Stored predictions.
     """
 
     seconds: float
     steady_seconds: float
+    steady_per_minute: float
     rows: int
 
 
@@ -50,7 +52,7 @@ SECTIONS: Mapping[str, Callable[[Effort], list[Figure]]] = {
     "inline": lambda effort: xor.measure_inline(effort.seconds),
     "resnet18": lambda effort: photos.measure_throughput(effort.seconds),
     "phone": lambda effort: photos.measure_phone(effort.seconds),
-    "steady": lambda effort: photos.measure_steady(effort.steady_seconds),
+    "steady": lambda effort: photos.measure_steady(effort.steady_seconds, effort.steady_per_minute),
     "kill": lambda effort: kill.measure_kill(effort.seconds),
     "promotion": lambda _effort: promotion.measure(promotion.CHANGES, promotion.WORKERS),
     "memory": _measure_memory,
@@ -91,12 +93,26 @@ def parse_names(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option(
     "--steady-seconds", type=click.FloatRange(1), default=photos.STEADY_SECONDS, show_default=True, help="Of `steady`."
 )
+@click.option(
+    "--steady-per-minute",
+    type=click.FloatRange(1),
+    default=photos.STEADY_PER_MINUTE,
+    show_default=True,
+    help="Photos of `steady`; name fewer where the raw loop does not manage as many.",
+)
 @click.option("--rows", type=click.IntRange(1_000), default=DEFAULT_ROWS, show_default=True, help="Of `memory`.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @click.option("--show", is_flag=True, help="Measure nothing; print what was measured last.")
 def main(
-    names: list[str], seconds: float, steady_seconds: float, rows: int, results: Path, as_json: bool, show: bool
+    names: list[str],
+    seconds: float,
+    steady_seconds: float,
+    steady_per_minute: float,
+    rows: int,
+    results: Path,
+    as_json: bool,
+    show: bool,
 ) -> None:
     """Measure, and print every figure with what is wanted of it."""
     if not show:
@@ -104,7 +120,8 @@ def main(
             require_wrk()
         except (WrkMissingError, PeersMissingError) as error:
             sys.exit(str(error))
-        run_sections(names, Effort(seconds=seconds, steady_seconds=steady_seconds, rows=rows), results)
+        effort = Effort(seconds=seconds, steady_seconds=steady_seconds, steady_per_minute=steady_per_minute, rows=rows)
+        run_sections(names, effort, results)
     kept = {name: read_section(name, results=results) for name in SECTIONS}
     if as_json:
         click.echo(to_json(kept))

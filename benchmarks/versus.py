@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.backend import load_model, running_backend, wait_for_model, write_xor
 from benchmarks.peers.launch import PEERS, Peer, PeerFailedError, require_environment, running_peer, wait_until_answers
-from benchmarks.photos import CONNECTIONS, JPEG
+from benchmarks.photos import CONNECTIONS, JPEG, load_photos, running_here
 from benchmarks.pictures import write_photos
 from benchmarks.report import Figure, Unit, at_least
 from benchmarks.resnet import FULL, LABELS, TUNED, import_into, write_weights
@@ -47,12 +47,12 @@ def compare_photos(seconds: float) -> list[Figure]:
         photos = write_photos(folder)
         weights = write_weights(folder / "resnet18.safetensors", photos)
         peers = [_run_peer(peer, "resnet18", weights, photos, folder, seconds) for peer in PEERS]
-        with running_backend() as stack:
+        with running_here() as stack:
             ours = []
             for setup in (TUNED, FULL):
                 model = import_into(stack, weights, setup)
                 labels = [wait_for_model(stack, model, photo.read_bytes(), JPEG) for photo in photos[:COMPARED]]
-                load = load_model(stack, model, photos, JPEG, connections=CONNECTIONS, seconds=seconds)
+                load = load_photos(stack, model, photos, seconds)
                 ours.append(Contest(name=setup.name, load=load, labels=[_index(label) for label in labels]))
     tuned, full = ours
     return [

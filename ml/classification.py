@@ -13,7 +13,7 @@ from torch.nn import functional
 from ml.errors import InvalidInputError, InvalidSpecError, InvalidTargetError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
-from ml.predictor import Deviation, Payload, Predictor, Result, Tolerance
+from ml.predictor import Deviation, Payload, Predictor, Result, Tolerance, describe_item
 from ml.spec import ModelSpec
 
 MAX_TOP = 5
@@ -68,7 +68,7 @@ class ClassificationPredictor(Predictor):
         """See ``Predictor.check_outputs``: one output a label, or a single one for two labels."""
         n_labels = len(self.spec.labels)
         if outputs.dim() != 2 or outputs.shape[1] not in ((1, 2) if n_labels == 2 else (n_labels,)):
-            found = " x ".join(str(size) for size in outputs.shape[1:]) or "1"
+            found = describe_item(outputs)
             raise ModelLoadError(f"The network has {found} outputs an item, but {n_labels} labels are listed.")
 
     def _encode_row(self, finite: bool, scores: list[float], order: list[int]) -> Result | NonFiniteOutputError:

@@ -47,5 +47,5 @@ def conformal_offset(low: Tensor, high: Tensor, targets: Tensor, interval: float
 
 
 def coverage(low: Tensor, high: Tensor, targets: Tensor) -> float:
-    """Share of targets, 0..1, that lie within their interval."""
+    """Share, 0..1, of targets that lie within their interval; all three are ``[N]``, in one unit."""
     return float(((low <= targets) & (targets <= high)).double().mean())

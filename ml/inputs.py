@@ -114,7 +114,7 @@ def _check_number(value: object, index: int) -> None:
 
 
 def blank_item(spec: InputSpec) -> Tensor:
-    """An item of zeros as the decoder would give it, to try a model with."""
+    """An item of zeros as the decoder would give it, to try a model with: ``[C, S, S]`` uint8, or ``[D]`` float32."""
     if spec.type == "image":
         return torch.zeros(spec.channels, spec.size, spec.size, dtype=torch.uint8)
     return torch.zeros(spec.size, dtype=torch.float32)

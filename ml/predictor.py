@@ -39,7 +39,8 @@ class Tolerance:
     """How far the answers of a faster way to run a network may be from those of float32.
 
     Attributes:
-        min_agreement: Least share of items, 0..1, that must get the same answer, as the kind understands it.
+        min_agreement: Least share, 0..1, of items, or of what an answer consists of, that must come out the same, as
+            the kind understands it.
         max_error: Most that any number of an answer may differ by, in the kind's own measure.
     """
 
@@ -111,7 +112,7 @@ class Predictor(ABC):
         """Turn raw outputs ``[B, ...]`` into B results, in order; a NaN or infinity leaves an error in its place."""
 
     def encode(self, output: Tensor) -> Result:
-        """Turn the raw output of one item, without its batch dimension, into its result.
+        """Turn the raw output ``[...]`` of one item, without its batch dimension, into its result.
 
         Raises:
             NonFiniteOutputError: The output holds NaN or infinity.
@@ -138,11 +139,16 @@ class Predictor(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What training makes small: a scalar that gradients flow through."""
+        """What training makes small: a scalar that gradients flow through.
+
+        Args:
+            outputs: ``[B, ...]`` of ``forward``.
+            targets: ``[B]`` as of ``encode_target``, or what the kind's own recipe gives; on the outputs' device.
+        """
 
     @abstractmethod
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """How good the outputs are, in the kind's own measure."""
+        """How good the outputs are, in the kind's own measure, the higher the better; arguments as of ``loss``."""
 
     def deviation(self, reference: Tensor, candidate: Tensor) -> Deviation:
         """Compare the outputs of a faster way with those of float32; a kind overrides it where it has a better measure.
@@ -158,3 +164,8 @@ class Predictor(ABC):
         errors = (candidate - reference).flatten(1).abs().amax(dim=1) / scale
         agreed = (errors <= self.tolerance.max_error).float().mean()
         return Deviation(agreement=float(agreed), max_error=float(errors.max()))
+
+
+def describe_item(outputs: Tensor) -> str:
+    """Say how many outputs ``[B, ...]`` hold for one item, for a message: ``10``, ``3 x 28 x 28``."""
+    return " x ".join(str(size) for size in outputs.shape[1:]) or "1"

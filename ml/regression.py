@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml.conformal import conformal_offset, pinball_loss
-from ml.errors import InvalidInputError, InvalidSpecError, InvalidTargetError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidSpecError, InvalidTargetError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
 from ml.normalisation import Normalisation
-from ml.predictor import Payload, Predictor, Result
+from ml.predictor import Payload, Predictor, Result, describe_item
 from ml.spec import ModelSpec
 from ml.target import Target
 
@@ -55,6 +55,14 @@ class RegressionPredictor(Predictor):
         """``[B, C, H, W]`` or ``[B, D]`` -> ``[B, Q]``, see ``OUTPUTS``, in units of the target's ``std``."""
         outputs_bq: Tensor = self.module(self._normalise(batch))
         return outputs_bq
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """See ``Predictor.check_outputs``: the three of ``OUTPUTS``."""
+        if outputs.dim() != 2 or outputs.shape[1] != OUTPUTS:
+            raise ModelLoadError(
+                f"The network has {describe_item(outputs)} outputs an item; a regression needs {OUTPUTS}: "
+                "the median, and how far below and above it the interval ends."
+            )
 
     def encode_batch(self, outputs: Tensor) -> list[Result | NonFiniteOutputError]:
         """``[B, Q]`` -> results; see the class for their form."""

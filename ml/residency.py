@@ -79,8 +79,8 @@ class Residency:
             return resident
 
     def __contains__(self, key: Key) -> bool:
-        with self._changed:
-            return key in self._models
+        # Without the lock: a look at a dictionary is one step, and every request takes it.
+        return key in self._models
 
     def keys(self) -> list[Key]:
         """Every model, least recently used first."""

@@ -9,7 +9,7 @@ squares.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ml.components import Component, erase, find_components
-from ml.errors import InvalidInputError, InvalidSpecError, NonFiniteOutputError
+from ml.errors import InvalidInputError, InvalidSpecError, ModelLoadError, NonFiniteOutputError
 from ml.letterbox import find_frame, prepare_letterbox
 from ml.palette import colour_of, encode_mask
 from ml.picture_source import read_picture
-from ml.predictor import Payload, Predictor, Result
+from ml.predictor import Deviation, Payload, Predictor, Result, Tolerance, describe_item
 from ml.spec import ModelSpec
 
 FIELD = "input"
@@ -61,6 +61,8 @@ class SegmentationPredictor(Predictor):
     of its pixels is an index into the model's labels.
     """
 
+    tolerance: ClassVar[Tolerance] = Tolerance(min_agreement=0.99, max_error=0.02)
+
     def __init__(self, spec: ModelSpec, module: nn.Module, device: torch.device) -> None:
         if not 2 <= len(spec.labels) <= MAX_LABELS:
             raise InvalidSpecError("labels", f"must list 2 to {MAX_LABELS} labels, the background first.")
@@ -92,6 +94,16 @@ class SegmentationPredictor(Predictor):
         # The row of the size goes around the network, in the first channel's place.
         rest = batch[:, :1, side:].to(logits.dtype).expand(-1, logits.shape[1], -1, -1)
         return torch.cat([logits, rest], dim=2)
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """See ``Predictor.check_outputs``: a number for each label and pixel of the square."""
+        side, n_labels = self.spec.input.size, len(self.spec.labels)
+        wanted = (n_labels, side, side)
+        if outputs.dim() != 4 or (*outputs.shape[1:2], *outputs[:, :, :side].shape[2:]) != wanted:
+            raise ModelLoadError(
+                f"The network has {describe_item(outputs)} outputs an item; {n_labels} labels in pictures of {side} "
+                f"pixels need {n_labels} x {side} x {side}."
+            )
 
     def encode_batch(self, outputs: Tensor) -> list[Result | NonFiniteOutputError]:
         """Logits ``[B, K, S + 1, S]`` -> results; see the class for their form."""
@@ -131,6 +143,18 @@ class SegmentationPredictor(Predictor):
         """
         predicted = outputs[..., ::2, ::2].argmax(dim=1)
         return mean_iou(count_confusion(predicted, targets[:, ::2, ::2], outputs.shape[1]))
+
+    def deviation(self, reference: Tensor, candidate: Tensor) -> Deviation:
+        """Share of the pixels with the same label, and the largest mean difference of an item's probabilities.
+
+        The row that tells the size is no answer; see ``Predictor.deviation``.
+        """
+        side = reference.shape[3]
+        expected, found = (outputs[:, :, :side].float().softmax(dim=1) for outputs in (reference, candidate))
+        agreed = (expected.argmax(dim=1) == found.argmax(dim=1)).float().mean()
+        # Over the pixels that the two tell apart least well a mean says more than the worst of a hundred thousand.
+        errors = (expected - found).abs().amax(dim=1).flatten(1).mean(dim=1)
+        return Deviation(agreement=float(agreed), max_error=float(errors.max()))
 
     def _decode_or_error(self, payload: Payload) -> Tensor | InvalidInputError:
         try:

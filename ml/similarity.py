@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ml.errors import InvalidInputError, NonFiniteOutputError
+from ml.errors import InvalidInputError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import build_decoder
-from ml.predictor import Payload, Predictor, Result
+from ml.predictor import Payload, Predictor, Result, describe_item
 from ml.spec import ModelSpec
 
 TEMPERATURE = 0.1
@@ -51,6 +51,14 @@ class SimilarityPredictor(Predictor):
             batch = (batch.float() - self._mean) / self._std
         # In float32 whatever the network computes in: distances are compared by their last digits.
         return functional.normalize(self.module(batch).float(), dim=1)
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        """See ``Predictor.check_outputs``: one vector an item."""
+        if outputs.dim() != 2:
+            found = describe_item(outputs)
+            raise ModelLoadError(
+                f"The network has {found} outputs an item; a similarity needs one vector, an embedding."
+            )
 
     def encode_batch(self, outputs: Tensor) -> list[Result | NonFiniteOutputError]:
         """Embeddings ``[B, E]`` -> results; see the class for their form."""

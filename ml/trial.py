@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ml.errors import MLError, ModelLoadError, NonFiniteOutputError
 from ml.inputs import blank_item
-from ml.predictor import Predictor, Result
+from ml.predictor import Predictor, Result, describe_item
 
 SEED = 0
 
@@ -40,13 +40,17 @@ def try_model(predictor: Predictor, sample: Tensor | None = None) -> Result:
     with torch.inference_mode():
         outputs = _forward(predictor, items)
         _check_independent(predictor, items, outputs)
-        results = predictor.encode_batch(outputs)
+        results = _encode(predictor, outputs)
     for result in results:
         if isinstance(result, NonFiniteOutputError):
             raise ModelLoadError(f"The model answers NaN or infinity when tried. {result}") from result
     first = results[0]
     assert not isinstance(first, NonFiniteOutputError)
     return first
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
 
 
 def _noise_like(blank: Tensor) -> list[Tensor]:
@@ -63,13 +67,24 @@ def _forward(predictor: Predictor, items: Sequence[Tensor]) -> Tensor:
         raise
     # Somebody's network may fail in any way.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise ModelLoadError(f"The model fails when tried: {type(error).__name__}: {reason}") from error
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise ModelLoadError(f"The model fails when tried: {reason}") from error
     if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != len(items):
         found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ModelLoadError(f"For {len(items)} items the network gives {found}, not one output an item.")
     predictor.check_outputs(outputs)
     return outputs
+
+
+def _encode(predictor: Predictor, outputs: Tensor) -> list[Result | NonFiniteOutputError]:
+    try:
+        return predictor.encode_batch(outputs)
+    except MLError:
+        raise
+    # A kind may be anybody's, and say nothing of what it needs.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise ModelLoadError(f"Outputs of {describe_item(outputs)} an item make no result: {reason}") from error
 
 
 def _check_independent(predictor: Predictor, items: Sequence[Tensor], outputs: Tensor) -> None:

@@ -99,7 +99,7 @@ class Tuning:
 
 
 def judge(predictor: Predictor, reference: Tensor, outputs: Tensor) -> tuple[str, Deviation | None]:
-    """What is wrong with the outputs of a way, if anything, and how far they are off."""
+    """What is wrong with outputs ``[B, ...]`` of a way beside float32's (empty: nothing), and how far they are off."""
     if outputs.shape != reference.shape:
         return f"its outputs have shape {list(outputs.shape)}, not {list(reference.shape)}", None
     # An item that is not finite in float32 either says nothing about the way.

@@ -98,7 +98,8 @@ def _parse(data: bytes) -> dict[str, Tensor]:
     except SafetensorError as error:
         if _is_truncated(data):
             raise WeightsError(f"The weights are truncated ({error}). Copy the file again.") from error
-        raise WeightsError(f"The weights are not safetensors ({error}). Save them with ml.weights.") from error
+        advice = "Save a state_dict by safetensors.torch.save_file."
+        raise WeightsError(f"The weights are not safetensors ({error}). {advice}") from error
 
 
 def _is_truncated(data: bytes) -> bool:

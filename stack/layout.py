@@ -9,7 +9,7 @@ from store.database import open_session
 from store.tunings import find_layout
 
 #: What a worker process takes, most of it torch; measured.
-WORKER_BYTES = 650_000_000
+WORKER_BYTES = 825_000_000
 
 #: Of the free memory; databases, web processes and inputs need the rest.
 MEMORY_SHARE = 0.5

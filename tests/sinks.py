@@ -129,6 +129,12 @@ class Sink:
         with self._lock:
             return [each for each in self.received if each.path == path]
 
+    def take_all(self) -> list[Received]:
+        """Return all that came, in order, and forget it."""
+        with self._lock:
+            taken, self.received = self.received, []
+        return taken
+
     @property
     def rules(self) -> OutwardRules:
         """What must be allowed so that it can be reached."""
@@ -150,7 +156,12 @@ def running_sink() -> Iterator[Sink]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # Whoever sent it died over it: nobody was told.
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             sink.take(Received(self.path, headers, body))(self)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import orjson
 from a2wsgi import WSGIMiddleware
-from a2wsgi.asgi_typing import HTTPScope, Receive, Scope, Send
+from a2wsgi.asgi_typing import Receive, Scope, Send
 from a2wsgi.wsgi_typing import WSGIApp
 from flask import Flask, Request, Response, g
 from uuid_utils import uuid7
@@ -30,6 +30,7 @@ from store.keys import Principal
 from webapp.answering import answer, finished_body
 from webapp.asgi import as_coroutine, build_environ, encode_headers, read_body, send_response
 from webapp.auth import authenticate, read_key
+from webapp.bodies import Body, JsonBody, is_json
 from webapp.error_answers import describe, note
 from webapp.headers import CLOSING, REQUEST_ID_HEADER, SECURITY_HEADERS
 from webapp.lane_arguments import Arguments, is_hot, read_arguments
@@ -102,10 +103,10 @@ class FastLane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        size = self._size(scope) if scope["type"] == "http" else None
-        environ = None if scope["type"] != "http" or size is None else build_environ(scope)
-        arguments = None if environ is None else read_arguments(environ)
-        if size is None or environ is None or arguments is None:
+        environ = build_environ(scope) if scope["type"] == "http" and is_hot(scope["method"], scope["path"]) else {}
+        size = self._size(environ)
+        arguments = None if size is None else read_arguments(environ)
+        if size is None or arguments is None:
             await self._flask(scope, as_coroutine(receive), send)
             return
         started = time.perf_counter()
@@ -160,8 +161,9 @@ class FastLane:
     async def _serve(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         environ, started = exchange.environ, exchange.started
         async with nullcontext() if exchange.size <= LIGHT_BYTES else self._reading:
-            environ["wsgi.input"] = io.BytesIO(await read_body(receive))
-            prepared = await self._prepare_in_place(exchange)
+            body = await read_body(receive)
+            environ["wsgi.input"] = io.BytesIO(body)
+            prepared = await self._prepare_in_place(exchange, body)
         respond = await self._answer(prepared)
         if not callable(respond):
             # The request is found in the logs by the prediction's own id: nothing more need be made up.
@@ -173,20 +175,18 @@ class FastLane:
         response = await self._in_thread(self._in_flask, environ, started, respond)
         await _send_flasks(send, response)
 
-    def _size(self, scope: HTTPScope) -> int | None:
-        """Bytes of the body of the hot operation; None for another one, and for a body that only Flask reads safely."""
-        if scope["method"] != "POST" or not is_hot(scope["path"]):
-            return None
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        size = int(length) if length.isdigit() else math.inf
+    def _size(self, environ: dict[str, Any]) -> int | None:
+        """Bytes of the body; None where they are not known, or too many: such a body only Flask reads safely."""
+        length = environ.get("CONTENT_LENGTH", "")
+        size = int(length) if length.isdecimal() else math.inf
         return int(size) if size <= self.services.settings.max_body_bytes else None
 
-    async def _prepare_in_place(self, exchange: Exchange) -> Prepared | Exception:
+    async def _prepare_in_place(self, exchange: Exchange, body: bytes) -> Prepared | Exception:
         """Prepare here what is light, and in a thread what is not; an error is Flask's to tell."""
         try:
             if exchange.size <= LIGHT_BYTES and self._is_light(exchange.environ, exchange.arguments):
-                return self._prepare(exchange)
-            prepared: Prepared = await self._in_thread(self._prepare, exchange)
+                return self._prepare(exchange, JsonBody(body))
+            prepared: Prepared = await self._in_thread(self._prepare_in_thread, exchange)
         # Every error is answered by Flask's own handlers, the last of which takes any.
         except Exception as error:  # noqa: BLE001
             return error
@@ -215,23 +215,25 @@ class FastLane:
 
     def _is_light(self, environ: dict[str, Any], arguments: Arguments) -> bool:
         """Whether preparing takes no time to speak of: it reads neither a picture nor the database."""
-        is_json: bool = environ.get("CONTENT_TYPE", "").startswith("application/json")
         # Naming a webhook takes a look at the database, now and then.
-        is_plain = is_json and arguments.query["webhook"] is None
+        is_plain = is_json(environ.get("CONTENT_TYPE", "")) and arguments.query["webhook"] is None
         return is_plain and self.services.models.knows(arguments.model, arguments.query["version"])
 
-    def _prepare(self, exchange: Exchange) -> Prepared:
+    def _prepare_in_thread(self, exchange: Exchange) -> Prepared:
         # Closed at the end, as Flask would: the parts of a form are files.
         with closing(self._request(exchange.environ)) as request:
-            return prepare(
-                self.services,
-                request,
-                exchange.entered.caller,
-                model=exchange.arguments.model,
-                query=exchange.arguments.query,
-                headers=exchange.arguments.headers,
-                admitted=exchange.entered.admitted,
-            )
+            return self._prepare(exchange, request)
+
+    def _prepare(self, exchange: Exchange, body: Body) -> Prepared:
+        return prepare(
+            self.services,
+            body,
+            exchange.entered.caller,
+            model=exchange.arguments.model,
+            query=exchange.arguments.query,
+            headers=exchange.arguments.headers,
+            admitted=exchange.entered.admitted,
+        )
 
     def _loop_waker(self) -> LoopWaker:
         loop = asyncio.get_running_loop()

@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from flask import Request
 
 from schemas.pictures import PictureError, check_picture
 from schemas.records import InvalidRecordError, encode_record, read_fields
 from store.addresses import OutwardRules, read_url
 from store.errors import UrlRefusedError
 from store.models import ServedVersion
+from webapp.bodies import JSON_TYPE, Body
 from webapp.errors import InvalidInputError, MalformedBodyError, UnsupportedMediaError
 
 INPUT_FIELD = "input"
@@ -23,7 +23,6 @@ URL_FIELD = "image_url"
 #: Where URLs lead unless the operator says otherwise.
 PUBLIC = OutwardRules()
 
-JSON_TYPE = "application/json"
 MULTIPART_TYPE = "multipart/form-data"
 BINARY_TYPES = ("image/", "application/octet-stream")
 
@@ -52,7 +51,7 @@ class Input:
         return None if self.data is None else len(self.data)
 
 
-def read_input(request: Request, version: ServedVersion, max_pixels: int, rules: OutwardRules = PUBLIC) -> Input:
+def read_input(request: Body, version: ServedVersion, max_pixels: int, rules: OutwardRules = PUBLIC) -> Input:
     """Read the body in the form that the model takes.
 
     Args:
@@ -80,7 +79,7 @@ def read_input(request: Request, version: ServedVersion, max_pixels: int, rules:
     return _picture(_file(request), max_pixels)
 
 
-def _file(request: Request) -> bytes:
+def _file(request: Body) -> bytes:
     if request.mimetype == MULTIPART_TYPE:
         part = request.files.get("file")
         if part is None:
@@ -102,7 +101,7 @@ def _not_empty(data: bytes) -> bytes:
     return data
 
 
-def _json_input(request: Request) -> tuple[str, Any]:
+def _json_input(request: Body) -> tuple[str, Any]:
     """The one field of the body, and what it holds."""
     try:
         # NaN and infinity are no JSON, and orjson refuses them.

@@ -12,6 +12,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError
 from schemas.prediction_arguments import STICKY_HEADER, PredictionHeadersSchema, PredictionQueryArgsSchema
 
 PATH = re.compile(r"/v1/models/([\w.-]+)/predictions")
+PATH_END = "/predictions"
 
 QUERY = PredictionQueryArgsSchema(unknown=EXCLUDE)
 HEADERS = PredictionHeadersSchema()
@@ -34,9 +35,9 @@ class Arguments:
     headers: dict[str, Any]
 
 
-def is_hot(path: str) -> bool:
-    """Whether a path is that of the hot operation."""
-    return PATH.fullmatch(path) is not None
+def is_hot(method: str, path: str) -> bool:
+    """Whether a request may be the hot operation; `read_arguments` looks closely."""
+    return method == "POST" and path.endswith(PATH_END)
 
 
 def read_arguments(environ: Mapping[str, Any]) -> Arguments | None:

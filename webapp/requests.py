@@ -7,13 +7,13 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from flask import Request
 from uuid_utils.compat import uuid7
 
 from schemas.enums import IndexAction
 from store.keys import Principal
 from store.ledger_rows import Submission
 from store.models import ServedVersion
+from webapp.bodies import Body
 from webapp.errors import InvalidInputError
 from webapp.forecast import RANKS, Place
 from webapp.indexes import resolve_index
@@ -45,7 +45,7 @@ class Prepared:
 
 def prepare(
     services: Services,
-    request: Request,
+    request: Body,
     caller: Principal,
     *,
     model: str,
@@ -165,7 +165,7 @@ async def run_in_loop(services: Services, prepared: Prepared, waker: LoopWaker) 
 
 def ask(
     services: Services,
-    request: Request,
+    request: Body,
     caller: Principal,
     *,
     model: str,
@@ -184,7 +184,7 @@ def ask(
 
 def put_item(
     services: Services,
-    request: Request,
+    request: Body,
     caller: Principal,
     *,
     model: str,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
@@ -181,8 +182,8 @@ def wait_until_answers(url: str, request: Request) -> str:
             if response.is_success:
                 return response.text
             told = f"{response.status_code}: {response.text[:500]}"
-            if response.is_client_error:
-                # It understands us well enough to say no; asking again changes nothing.
+            if response.is_client_error and response.status_code != HTTPStatus.NOT_FOUND:
+                # It understands us well enough to say no; asking again changes nothing. A path may be yet to come.
                 break
         except httpx.HTTPError as error:
             told = repr(error)

@@ -30,7 +30,9 @@ from tests.faults.checker import Checker, Findings
 from tests.faults.family import Family, Relative
 from tests.faults.history import Clients, History
 from tests.faults.servers import Server, running_servers
+from tests.faults.told import Told
 from tests.running import NO_VARIABLES, RunningStack
+from tests.sinks import LOOPBACK, Sink, running_sink
 
 #: So small that one burst of requests is many batches, and a worker that dies takes a few rows with it.
 MAX_BATCH = 2
@@ -47,6 +49,7 @@ class Arena:
         stack: As `torchqueue up` runs it.
         postgres: Its Postgres.
         valkey: Its Valkey.
+        sink: Hears of the ends of some predictions.
         family: Bears further processes.
         clients: Ask all the time.
         rng: Of this run.
@@ -60,13 +63,14 @@ class Arena:
         stack: RunningStack,
         postgres: Server,
         valkey: Server,
+        sink: Sink,
         folder: Path,
         *,
         environment: Mapping[str, str],
         seed: int,
         pause_s: float,
     ) -> None:
-        self.stack, self.postgres, self.valkey, self.folder = stack, postgres, valkey, folder
+        self.stack, self.postgres, self.valkey, self.sink, self.folder = stack, postgres, valkey, sink, folder
         self.rng = random.Random(seed)
         self.log_dir = folder / "log"
         self.environment = {**stack.settings, "TORCHQUEUE_VAR": str(folder), **environment}
@@ -77,6 +81,7 @@ class Arena:
         )
         self.family = Family(self.environment, self.log_dir, self.release)
         self.history = History()
+        self.history.webhook = _make_endpoint(stack, sink)
         self.clients = Clients(self.history, [stack.url], stack.admin_key, pause_s=pause_s, seed=seed)
         self.doorbell = Doorbell(valkey.url)
         self.broker = redis.Redis.from_url(valkey.url, socket_timeout=5, socket_connect_timeout=2)
@@ -125,7 +130,10 @@ class Arena:
     def check(self) -> Findings:
         """Judge all since the last check. No client may be asking."""
         requests, refusals = self.history.take()
-        return self.checker.check(requests, refusals, self._heard.take())
+        return self.checker.check(requests, refusals, self._heard.take(), self._take_told)
+
+    def _take_told(self) -> list[Told]:
+        return [Told(each.headers["webhook-id"], json.loads(each.body)["data"]["id"]) for each in self.sink.take_all()]
 
     def close(self) -> None:
         """End all that the suite started beside the stack."""
@@ -203,6 +211,12 @@ def running_arena(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         postgres, valkey = stack.enter_context(running_servers(folder))
+        sink = stack.enter_context(running_sink())
+        environment = {
+            **environment,
+            "TORCHQUEUE_OUTWARD_NETWORKS": str(LOOPBACK),
+            "TORCHQUEUE_OUTWARD_PORTS": str(sink.port),
+        }
         addresses = {"TORCHQUEUE_DATABASE_URL": postgres.url, "TORCHQUEUE_REDIS_URL": valkey.url}
         running = stack.enter_context(
             RunningStack.start(
@@ -213,9 +227,15 @@ def running_arena(
                 environment={**addresses, **environment},
             )
         )
-        arena = Arena(running, postgres, valkey, folder, environment=environment, seed=seed, pause_s=pause_s)
+        arena = Arena(running, postgres, valkey, sink, folder, environment=environment, seed=seed, pause_s=pause_s)
         stack.callback(arena.close)
         yield arena
+
+
+def _make_endpoint(stack: RunningStack, sink: Sink) -> str:
+    """Make a webhook endpoint at the sink that hears of what names it; returns its id."""
+    made = stack.client.post("/v1/webhooks", json={"url": f"{sink.url}/told", "events": []})
+    return str(made.raise_for_status().json()["id"])
 
 
 def _small_models(folder: Path) -> Path:

@@ -7,7 +7,7 @@ in docs/reliability.md.
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from psycopg2.extras import RealDictCursor
 
 from tests.faults.history import DECLARED, NONCE_STEP, Request
 from tests.faults.orphans import OrphanWatch
-from tests.faults.witness import HELD, MOVES, ROWS, THERE, WITNESS
+from tests.faults.told import Told, find_untold
+from tests.faults.witness import DELIVERIES, HELD, MOVES, OPEN, ROWS, THERE, WITNESS
 
 #: A row must have ended so long after the last fault.
 END_WITHIN_S = 60.0
@@ -94,13 +95,20 @@ class Checker:
             self._since = cursor.fetchone()["n"]
         self.orphans = OrphanWatch(self._connect)
 
-    def check(self, requests: Sequence[Request], refusals: Sequence[str], rung: Iterable[str] = ()) -> Findings:
+    def check(
+        self,
+        requests: Sequence[Request],
+        refusals: Sequence[str],
+        rung: Iterable[str] = (),
+        told: Callable[[], Sequence[Told]] = tuple,
+    ) -> Findings:
         """Wait for the end of what is open, then judge all since the last check.
 
         Args:
             requests: Of the clients.
             refusals: Bodies of answers that were no 2xx.
             rung: Ids that doorbells named.
+            told: Returns what arrived at the webhook endpoint since the last check; called when all has ended.
         """
         findings = Findings()
         self._await_end()
@@ -113,6 +121,7 @@ class Checker:
         self._judge_known(findings, requests, rows, rung)
         self._judge_moves(findings, moves)
         self._judge_answers(findings, requests, refusals)
+        self._judge_webhooks(findings, requests, told())
         findings.add("I8", self.orphans.take())
         return findings
 
@@ -194,6 +203,11 @@ class Checker:
                 self._read_until[log] = lines.tell()
             findings.add("I12", {f"{log.name} holds a secret" for secret in self._secrets if secret in text})
 
+    def _judge_webhooks(self, findings: Findings, requests: Sequence[Request], told: Sequence[Told]) -> None:
+        wanted = {name for request in requests if request.webhook for name in request.ids}
+        deliveries = self._query(DELIVERIES, (list(wanted), [each.webhook_id for each in told]))
+        findings.add("I6", find_untold(wanted, told, deliveries))
+
     def _leak(self, text: str) -> str | None:
         if any(secret in text for secret in self._secrets):
             return "a secret of this stack"
@@ -204,7 +218,7 @@ class Checker:
         until = time.monotonic() + END_WITHIN_S
         while time.monotonic() < until:
             with suppress(psycopg2.Error):
-                if not self._query("SELECT FROM predictions WHERE status IN ('queued', 'processing') LIMIT 1", ()):
+                if not self._query(OPEN, ()):
                     return
             time.sleep(0.1)
 

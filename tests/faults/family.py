@@ -86,6 +86,10 @@ class Family:
         """Bear a maintenance worker: it reaps, rings and expires."""
         return self._bear(["tasks.worker", "maintenance"], {VARIABLE: failpoint})
 
+    def delivery(self, failpoint: str = "") -> Relative:
+        """Bear a delivery worker: it sends webhooks."""
+        return self._bear(["tasks.worker", "delivery"], {VARIABLE: failpoint})
+
     def beat(self, failpoint: str = "") -> Relative:
         """Bear a beat beside the stack's own."""
         return self._bear(["tasks.beat"], {VARIABLE: failpoint})

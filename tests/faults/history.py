@@ -20,6 +20,9 @@ NONCE_STEP = 1e-9
 #: What an API may answer to a good request while it is being broken.
 DECLARED = frozenset({200, 202, 409, 429, 503, 507})
 
+#: Of the requests that name an endpoint, where there is one.
+TOLD_SHARE = 0.2
+
 PAUSE_S = 0.2
 REQUEST_TIMEOUT_S = 15.0
 RETRIES = 150
@@ -31,6 +34,7 @@ class Request:
 
     Attributes:
         number: Its own; also in its input.
+        webhook: The endpoint that is to hear of its end; None where nobody is.
         pair: What is asked.
         key: Idempotency key; None where the client sends none and so never asks again.
         ids: All ids that 2xx answers named.
@@ -43,6 +47,7 @@ class Request:
     number: int
     pair: tuple[int, int]
     key: str | None
+    webhook: str | None = None
     ids: list[str] = field(default_factory=list)
     maybes: int = 0
     statuses: list[int] = field(default_factory=list)
@@ -61,9 +66,14 @@ class Request:
 
 
 class History:
-    """All requests since the last check, and the bodies of refusals. Safe from many threads."""
+    """All requests since the last check, and the bodies of refusals. Safe from many threads.
+
+    Attributes:
+        webhook: The endpoint that some of the requests name; None: none does.
+    """
 
     def __init__(self) -> None:
+        self.webhook: str | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._answered: list[Request] = []
@@ -73,7 +83,8 @@ class History:
     def begin(self, rng: random.Random) -> Request:
         """Note a new request; half of them carry a key."""
         number = next(self._numbers)
-        request = Request(number, PAIRS[number % 4], str(uuid4()) if rng.random() < 0.5 else None)
+        key = str(uuid4()) if rng.random() < 0.5 else None
+        request = Request(number, PAIRS[number % 4], key, self.webhook if rng.random() < TOLD_SHARE else None)
         with self._lock:
             self.requests.append(request)
         return request
@@ -96,9 +107,10 @@ class History:
         headers = {"Prefer": prefer}
         if request.key is not None:
             headers["Idempotency-Key"] = request.key
+        query = {} if request.webhook is None else {"webhook": request.webhook}
         began = time.monotonic()
         try:
-            response = client.post("/v1/models/xor/predictions", json=request.body, headers=headers)
+            response = client.post("/v1/models/xor/predictions", params=query, json=request.body, headers=headers)
             request.statuses.append(response.status_code)
             if not response.is_success:
                 self.refusals.append(response.text)

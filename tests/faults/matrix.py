@@ -66,6 +66,7 @@ MAINTENANCE_STATES = (
     "sweeper.before_ring",
     "sweeper.after_expire",
 )
+DELIVERY_STATES = ("pump.sending", "pump.sent")
 BEAT_STATES = ("beat.before_send", "beat.after_send")
 
 
@@ -78,6 +79,8 @@ def _basic_rows() -> Iterator[Row]:
         yield Row("SIGKILL", state, kills.kill_web_at, 2, 10, 100, group=10)
     for state in MAINTENANCE_STATES:
         yield Row("SIGKILL", state, background.kill_maintenance_at, 2, 10, 80)
+    for state in DELIVERY_STATES:
+        yield Row("SIGKILL", state, background.kill_delivery_at, 2, 10, 80)
     for state in BEAT_STATES:
         yield Row("SIGKILL", state, background.kill_beat_at, 2, 10, 40)
     yield Row("SIGSTOP 24 s, then SIGCONT", "worker.on_device", freezes.freeze_workers_at, 3, 24, 150, group=6)
@@ -122,7 +125,6 @@ NOT_RUN = {
     "memory limits of the kernel": "what it sends is SIGKILL, which is run",
     "poison among 32 pictures": "tests/integration/tasks/test_drainer.py halves batches; no real process is killed",
     "kills of trainings": "python -m benchmarks.training_kills",
-    "webhooks (I6)": "tests/e2e/test_webhooks.py kills the process that delivers under load",
     "p99 of untouched tenants (I13)": "means nothing where two cores run the stack, its load and its faults",
 } | ({} if clocks.FAKETIME else {"wrong clocks": "libfaketime is not installed"})
 

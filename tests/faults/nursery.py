@@ -29,6 +29,7 @@ WARM = (
     "kombu.transport.redis",
     "ml.classification",
     "tasks.beat",
+    "tasks.delivery_worker",
     "tasks.inference_worker",
     "tasks.maintenance_worker",
 )

@@ -45,6 +45,16 @@ ROWS = """
     WHERE id IN (SELECT id FROM witness.moves WHERE n > %s) OR id = ANY(CAST(%s AS uuid[]))
 """
 
+DELIVERIES = """
+    SELECT CAST(id AS text) AS id, subject_id, event, state FROM webhook_deliveries
+    WHERE subject_id = ANY(%s) OR id = ANY(CAST(%s AS uuid[]))
+"""
+
+OPEN = """
+    SELECT FROM predictions WHERE status IN ('queued', 'processing')
+    UNION ALL SELECT FROM webhook_deliveries WHERE state IN ('pending', 'sending') LIMIT 1
+"""
+
 THERE = "SELECT CAST(id AS text) AS id FROM predictions WHERE id = ANY(CAST(%s AS uuid[]))"
 
 HELD = """

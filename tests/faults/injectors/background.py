@@ -1,4 +1,4 @@
-"""Harm to what works in the background: maintenance and beat."""
+"""Harm to what works in the background: maintenance, webhooks and beat."""
 
 import time
 
@@ -33,6 +33,22 @@ def kill_maintenance_at(arena: Arena, state: str, count: int) -> Done:
         arena.family.bury(victims)
         done.recoveries.append(arena.probe())
     app.close()
+    return done
+
+
+def kill_delivery_at(arena: Arena, state: str, count: int) -> Done:
+    """Let further delivery workers kill themselves while they send webhooks."""
+    done = Done()
+    while count > done.faults:
+        victims = [
+            arena.family.delivery(f"{state}:kill@{arena.rng.randint(1, 3)}")
+            for _ in range(min(WAVE, count - done.faults))
+        ]
+        for victim in victims:
+            victim.died.wait(DEATH_TIMEOUT_S)
+        done.faults += len(killed(victims))
+        arena.family.bury(victims)
+        done.recoveries.append(arena.probe())
     return done
 
 

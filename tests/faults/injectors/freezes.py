@@ -13,6 +13,9 @@ from tests.faults.injectors.done import DEATH_TIMEOUT_S, Done
 #: Three leases, as a process that hangs and comes back.
 ZOMBIE_S = 24.0
 
+#: Less than a lease, so that who slept so long still believes that what it holds is its own.
+HANDOVER_S = 6.0
+
 
 def freeze_workers_at(arena: Arena, state: str, count: int) -> Done:
     """Stop workers at a named state for three leases, then let them go on with what is no longer theirs."""
@@ -39,7 +42,7 @@ def wake_zombies_at(arena: Arena, state: str, count: int) -> Done:
         victim, other = arena.family.worker(f"{state}:stop"), arena.family.worker("worker.on_device:sleep:4")
         _ring_until_stopped(arena, [victim])
         _end_lease(arena, victim)
-        until = time.monotonic() + 3.0
+        until = time.monotonic() + HANDOVER_S
         while time.monotonic() < until and not _is_held_by_another(arena, victim):
             arena.ring([other])
             time.sleep(0.005)

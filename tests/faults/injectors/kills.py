@@ -1,6 +1,7 @@
 """Kills of the processes that serve: workers and web processes."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 
@@ -66,14 +67,15 @@ def kill_web_at(arena: Arena, state: str, count: int) -> Done:
     clients = Clients(
         arena.history, [arena.stack.url, url], arena.stack.admin_key, count=2, seed=arena.rng.randint(1, 9)
     )
-    with web_server(port, arena.environment, arena.log_dir / "victim-web.log", armed) as server:
-        while done.faults < count:
-            child = _await_web_child(server.pid, url)
-            with clients.asking():
-                psutil.wait_procs([child], timeout=DEATH_TIMEOUT_S)
-            assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
-            done.faults += 1
-            done.recoveries.append(arena.probe())
+    while done.faults < count:
+        with web_server(port, arena.environment, arena.log_dir / "victim-web.log", armed) as server:
+            # It ends with a child that dies too soon after another; the supervisor would start it anew, as we do.
+            while done.faults < count and (child := _await_web_child(server, url)) is not None:
+                with clients.asking():
+                    psutil.wait_procs([child], timeout=DEATH_TIMEOUT_S)
+                assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+                done.faults += 1
+                done.recoveries.append(arena.probe())
     return done
 
 
@@ -83,12 +85,16 @@ def _await_listening(arena: Arena, victims: Sequence[Relative]) -> None:
     wait_until(lambda: all("doorbell_heard_from_now" in log.read_text() for log in logs), DEATH_TIMEOUT_S)
 
 
-def _await_web_child(pid: int, url: str) -> psutil.Process:
+def _await_web_child(server: "subprocess.Popen[bytes]", url: str) -> psutil.Process | None:
+    """Wait for the process that answers; None when its parent has ended."""
     until = time.monotonic() + DEATH_TIMEOUT_S
-    while (child := _web_child(pid, url)) is None:
+    while server.poll() is None:
+        child = _web_child(server.pid, url)
+        if child is not None:
+            return child
         assert time.monotonic() < until, "the web process was not born again"
         time.sleep(0.05)
-    return child
+    return None
 
 
 def _web_child(pid: int, url: str) -> psutil.Process | None:

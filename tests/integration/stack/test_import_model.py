@@ -1,6 +1,7 @@
 """`torchqueue models import`: what is registered, and that a file that does not fit changes nothing."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from sqlalchemy import Engine as Database
 from sqlalchemy import text
+from torchvision.models import resnet18
 
 from ml.bundles import BUNDLED_DIRECTORY
 from ml.kinds import build_untrained
@@ -19,7 +21,10 @@ from store.models import get_model, get_version
 from store.objects import ObjectStore
 from tests.factories import clean
 from tests.integration.stack.conftest import Torchqueue, assert_refused
+from tests.running import ROOT
 from tests.unit.ml.archives.conftest import export, make_module
+
+PAGE = ROOT / "docs" / "extending.md"
 
 CONFIG: dict[str, Any] = {
     "kind": "classification",
@@ -105,6 +110,21 @@ def test_a_folder_is_imported_with_its_metrics(torchqueue: Torchqueue) -> None:
 
     [line] = [line for line in torchqueue("models", "list").output.splitlines() if line.startswith("xor-2")]
     assert line.split()[:4] == ["xor-2", "classification", "1", "imported"]
+
+
+def test_a_regression_of_photos_is_imported_by_the_configuration_of_the_page(
+    torchqueue: Torchqueue, tmp_path: Path
+) -> None:
+    [config] = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "model.json").write_text(config)
+    weights = tmp_path / "photo-price.safetensors"
+    words = ["models", "import", str(weights), f"--config={tmp_path / 'model.json'}", "--check"]
+
+    save_file(resnet18(weights=None, num_classes=3).state_dict(), weights)
+    assert torchqueue(*words).output.startswith("photo-price fits and would be registered: regression")
+
+    save_file(resnet18(weights=None, num_classes=2).state_dict(), weights)
+    assert_refused(torchqueue(*words), r".*fc\.weight.*")
 
 
 def test_an_archive_is_imported(torchqueue: Torchqueue, tmp_path: Path, database: Database) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from schemas.enums import PredictionStatus, Priority
@@ -97,6 +98,20 @@ def test_a_list_can_be_of_one_version(rows: Rows, session: Session, version: int
     assert len(_list(session, PredictionFilter(version=version))) == count
 
 
+@pytest.mark.parametrize("api_key_id", [None, TENANT])
+def test_a_list_of_a_model_without_rows_reads_none_of_others(
+    rows: Rows, session: Session, api_key_id: int | None
+) -> None:
+    rows.add_many(2_000)
+    session.execute(text("ANALYZE predictions"))
+    before = _rows_read(session)
+    chosen = PredictionFilter(model="fashion-similar")
+
+    assert list_predictions(session, chosen, api_key_id=api_key_id, before=None, limit=20) == []
+
+    assert _rows_read(session) == before
+
+
 def test_a_list_can_be_of_one_status(rows: Rows, session: Session) -> None:
     rows.add()
     canceled = rows.add()
@@ -169,3 +184,12 @@ def _list_item(session: Session, before: UUID | None = None) -> list[UUID]:
 
 def _position(session: Session, prediction_id: UUID) -> int:
     return queue_position(session, get_prediction(session, prediction_id, api_key_id=None))
+
+
+def _rows_read(session: Session) -> int:
+    """Rows of the ledger that this transaction has read from its tables, wanted or not."""
+    counted = text("""
+        SELECT sum(s.seq_tup_read + s.idx_tup_fetch) FROM pg_stat_xact_user_tables s
+        JOIN pg_inherits i ON i.inhrelid = s.relid WHERE i.inhparent = 'predictions'::regclass
+    """)
+    return int(session.scalar(counted) or 0)

@@ -4,14 +4,18 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.kill import longest_pause_s
 from benchmarks.peers.launch import PEERS
+from benchmarks.peers.resnet18 import MEAN, SIZE, STD, prepare
 from benchmarks.pictures import PHOTO_SIZE, write_photos
 from benchmarks.raw_loop import Candidate, candidates, run
 from benchmarks.resnet import write_weights
 from benchmarks.versus import INLINE_RATIOS, QUEUE_RATIOS, agreement, read_label
+from ml.images import decode_picture
+from ml.preparation import find_preparation
 
 
 def test_photos_differ_from_each_other_but_not_between_runs(tmp_path: Path) -> None:
@@ -42,6 +46,16 @@ def test_the_raw_loop_answers_photos(tmp_path: Path) -> None:
     candidate = Candidate(precision="fp32", batch=2, processes=1, threads=1, decoder="simplejpeg")
 
     assert run(candidate, weights, photos, 0.1).per_second > 0
+
+
+def test_the_peers_see_the_squares_that_we_see(tmp_path: Path) -> None:
+    [path] = write_photos(tmp_path, count=1)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+
+    theirs = (prepare(Image.open(path).convert("RGB")) * std + mean) * 255
+    ours = find_preparation("photo").prepare(decode_picture(path.read_bytes()), SIZE, 3)
+
+    torch.testing.assert_close(theirs, ours.float(), atol=1.01, rtol=0)
 
 
 @pytest.mark.parametrize("answer", ['{"label": "7"}', '["7"]'])

@@ -15,6 +15,7 @@ from ml.kinds import build_untrained
 from ml.predictor import File, Predictor
 from ml.segmentation import count_confusion, iou_by_label, mean_iou
 from ml.spec import ModelSpec
+from ml.verdicts import judge
 from tests.unit.ml.conftest import EncodeImage
 
 SIDE = 32
@@ -190,3 +191,18 @@ def test_a_preparation_that_cuts_is_refused(spec: ModelSpec) -> None:
     cut = dataclasses.replace(spec, input=dataclasses.replace(spec.input, preparation="photo"))
     with pytest.raises(InvalidSpecError, match=r"^input\.preparation: must be 'letterbox'"):
         build_untrained(cut, "cpu")
+
+
+def test_a_way_that_changes_the_mask_is_thrown_out_however_large_the_picture(predictor: Predictor) -> None:
+    size = (250, 200)
+    reference = outputs_of(predictor, torch.zeros(SIDE, SIDE, dtype=torch.int64), size)[None]
+    labels_ss = torch.zeros(SIDE, SIDE, dtype=torch.int64)
+    labels_ss[: SIDE // 4] = 1
+    # Faint enough that the bytes of the size are far larger than any difference.
+    faint, changed = reference.clone(), outputs_of(predictor, labels_ss, size)[None].clone()
+    for outputs in (faint, changed):
+        outputs[:, :, :SIDE] *= 0.01
+
+    assert predictor.deviation(faint, changed).agreement == pytest.approx(0.75)
+    assert "agrees on 75.0%" in judge(predictor, faint, changed)[0]
+    assert judge(predictor, faint, faint * 1.001)[0] == ""
