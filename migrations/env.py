@@ -3,18 +3,18 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy import Connection, create_engine, pool, text
 
 from store.partitions import is_partition_name
 from store.settings import Settings
 from store.tables.registry import metadata
 
-TIMEOUTS = (
+TIMEOUTS = {
     # A migration that cannot get its lock at once must fail and be tried again, not queue all traffic behind it.
-    "SET lock_timeout = '3s'",
+    "lock_timeout": "3s",
     # Requests are cut off after seconds; building an index takes longer.
-    "SET statement_timeout = '10min'",
-)
+    "statement_timeout": "10min",
+}
 
 
 def include_name(name: str | None, type_: str, _parents: Any) -> bool:
@@ -31,8 +31,15 @@ def migrate(connection: Connection) -> None:
         compare_server_default=True,
         transaction_per_migration=True,
     )
-    with context.begin_transaction():
-        _run()
+    try:
+        with context.begin_transaction():
+            _run()
+    finally:
+        # The connection goes on to serve others.
+        connection.rollback()
+        for name in TIMEOUTS:
+            connection.execute(text(f"RESET {name}"))
+        connection.commit()
 
 
 def main() -> None:
@@ -52,8 +59,8 @@ def main() -> None:
 
 
 def _run() -> None:
-    for statement in TIMEOUTS:
-        context.execute(statement)
+    for name, limit in TIMEOUTS.items():
+        context.execute(f"SET {name} = '{limit}'")
     context.run_migrations()
 
 

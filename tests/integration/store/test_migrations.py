@@ -21,6 +21,8 @@ from tests.factories import Rows, add_model
 
 NAME = "migrations"
 
+LIMITS = ("statement_timeout", "lock_timeout")
+
 
 @pytest.fixture
 def empty(postgres_url: str) -> Iterator[Engine]:
@@ -66,6 +68,16 @@ def test_migrating_again_changes_nothing(empty: Engine) -> None:
     migrate(empty)
 
     assert _count(empty) == 2
+
+
+def test_the_limits_of_migrations_do_not_stay_with_the_connection(empty: Engine) -> None:
+    with empty.connect() as connection:
+        before = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in LIMITS]
+
+    migrate(empty)
+
+    with empty.connect() as connection:
+        assert [connection.execute(text(f"SHOW {name}")).scalar_one() for name in LIMITS] == before
 
 
 def test_a_database_with_rows_goes_down_and_up_again(empty: Engine) -> None:
