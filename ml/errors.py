@@ -144,3 +144,7 @@ class VariantError(MLError):
 
 class TuningInterruptedError(MLError):
     """A measurement was broken off because there is work to do; nothing was chosen."""
+
+
+class LayoutError(MLError):
+    """A process that is measured beside others does not load its model; the message is its last word."""

@@ -1,7 +1,8 @@
 """``python -m ml.throughput``: one of several processes that compute side by side, to find how many are fastest.
 
-Reads one JSON line that says what to load: ``config`` of the model, ``weights`` (a file) and ``choice``. Answers
-``ready``. Each further line has a number of threads and of seconds; it runs so, and answers with the items a second.
+Reads one JSON line that says what to load: ``config`` of the model, ``weights`` (a file), ``choice`` and ``plugins``.
+Answers ``ready``. Each further line has a number of threads and of seconds; it runs so, and answers with the items a
+second.
 """
 
 import json
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ml.choices import Choice
 from ml.kinds import build_predictor
+from ml.plugins import load_plugins
 from ml.predictor import Predictor
 from ml.samples import collect_samples
 from ml.spec import ModelSpec
@@ -30,6 +32,7 @@ def serve(given: TextIO, answers: TextIO) -> None:
         MLError: The model cannot be built or run in the way that was chosen.
     """
     request = json.loads(given.readline())
+    load_plugins(request["plugins"])
     choice = Choice.from_json(request["choice"])
     spec = ModelSpec.from_config("measured", 1, request["config"])
     plain = build_predictor(spec, Path(request["weights"]), "cpu")

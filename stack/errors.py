@@ -38,4 +38,4 @@ class InvalidSourceError(StackError):
 
 
 class MeasurementError(StackError):
-    """Raised when a process that measures does not load its model; the message is its last word."""
+    """Raised when what is asked for cannot be measured here, or not now."""

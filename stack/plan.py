@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml.devices import device_slug, list_devices
+from ml.layouts import DEFAULT_LAYOUT, Layout
 from schemas.enums import WorkerRole
 from stack.embedded import EmbeddedServer
-from stack.layout import DEFAULT_LAYOUT, Layout
 from stack.service import Service, Stage
 from store.database import open_session
 from store.settings import Settings
@@ -23,6 +23,8 @@ from store.tables.worker import Worker
 HTTP_TIMEOUT_S = 1.0
 
 THREADS_VARIABLE = "TORCHQUEUE_COMPUTE_THREADS"
+
+MEASURE_VARIABLE = "TORCHQUEUE_MEASURE_LAYOUT"
 
 #: Each web process allows its part of what a key may ask for; where there are more of them elsewhere, the operator
 #: says how many in all.
@@ -44,7 +46,8 @@ class Plan:
         host: Address on which the API listens.
         port: Port on which the API listens.
         workers: Inference workers; None for one a GPU, or as many CPU devices as the layout says.
-        layout: Of CPU workers, as measured.
+        layout: Of CPU workers.
+        measures_layout: Whether nobody has measured it here, so that the first CPU worker does once it idles.
         web_processes: Processes that answer HTTP.
         inline: Whether these compute the models whose placement is `inline`.
     """
@@ -54,6 +57,7 @@ class Plan:
     port: int
     workers: int | None = None
     layout: Layout = DEFAULT_LAYOUT
+    measures_layout: bool = False
     web_processes: int = 1
     inline: bool = False
 
@@ -81,13 +85,10 @@ def server_service(server: EmbeddedServer) -> Service:
 
 def application_services(plan: Plan, database: Database, env: dict[str, str]) -> list[Service]:
     """Describe our own processes: web, workers, beat and Flower."""
-    devices = choose_devices(list_devices(), plan.workers, plan.layout)
-    # The threads go with the number of processes; who asks for another number says the threads too, or has one.
-    threads = {} if plan.workers else {THREADS_VARIABLE: str(plan.layout.threads)}
     return [
         _web(plan, env),
-        *[_worker(WorkerRole.INFERENCE, device, database, {**threads, **env}) for device in devices],
-        _worker(WorkerRole.TRAINING, devices[0], database, env),
+        *inference_services(plan, database, env),
+        _worker(WorkerRole.TRAINING, list_devices()[0], database, env),
         _worker(WorkerRole.MAINTENANCE, "cpu:0", database, env),
         _worker(WorkerRole.DELIVERY, "cpu:0", database, env),
         _worker(WorkerRole.FETCH, "cpu:0", database, env),
@@ -102,6 +103,18 @@ def application_services(plan: Plan, database: Database, env: dict[str, str]) ->
             # It answers 401 without the password, which is as good a sign as any.
             is_ready=lambda _pid: _answers(plan.flower_url),
         ),
+    ]
+
+
+def inference_services(plan: Plan, database: Database, env: dict[str, str]) -> list[Service]:
+    """Describe the inference workers, the first device's first."""
+    # The threads go with the number of processes; who asks for another number says the threads too, or has one.
+    threads = {} if plan.workers else {THREADS_VARIABLE: str(plan.layout.threads)}
+    first, *others = choose_devices(list_devices(), plan.workers, plan.layout)
+    measures = {MEASURE_VARIABLE: str(int(plan.measures_layout))}
+    return [
+        _worker(WorkerRole.INFERENCE, first, database, {**threads, **measures, **env}),
+        *[_worker(WorkerRole.INFERENCE, device, database, {**threads, **env}) for device in others],
     ]
 
 

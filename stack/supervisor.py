@@ -33,6 +33,7 @@ class Supervisor:
 
     Attributes:
         on_death: Called with the id of a dead process that held claims, before the restart.
+        newcomers: Called every tick; what it returns is started too.
     """
 
     def __init__(self, var_dir: Path, say: Say) -> None:
@@ -41,6 +42,7 @@ class Supervisor:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         self._say = say
         self.on_death: Callable[[int], None] = lambda _pid: None
+        self.newcomers: Callable[[], Sequence[Service]] = lambda: ()
         self._children: list[Child] = []
         self._stopping = False
         # Signal handlers put into it: unlike an event's lock, it may be entered again by the thread that it interrupts.
@@ -95,6 +97,8 @@ class Supervisor:
             changed = [self._tend(child) for child in self._children]
             if any(changed):
                 self._publish()
+            if services := self.newcomers():
+                self.launch(services)
             self._rest()
 
     def stop(self) -> None:

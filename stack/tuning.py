@@ -5,16 +5,13 @@ from typing import Any
 
 from sqlalchemy import Engine as Database
 
-from ml.choices import COMPILE, Choice
-from ml.machine import host_kind, torch_version
+from ml.choices import COMPILE
 from ml.spec import ModelSpec
 from stack.errors import MeasurementError
-from stack.layout import possible_here
-from stack.measuring import measure_layouts, pick_layout
 from store.database import open_session
 from store.models import ServedVersion
 from store.objects import ObjectStore
-from store.tunings import find_tuning, present_tuning, store_layout
+from store.tunings import find_tuning, present_tuning
 
 
 def tune_version(
@@ -63,34 +60,3 @@ def tune_version(
         row = find_tuning(session, version.model_version_id, **tuner.key)
         assert row is not None
         return present_tuning(row)
-
-
-def tune_processes(database: Database, objects: ObjectStore, version: ServedVersion, choice: Choice) -> dict[str, Any]:
-    """Measure how many workers of how many threads answer most here, store it, and return the figures.
-
-    Raises:
-        MeasurementError: A process did not load the model.
-    """
-    weights = objects.get(version.weights_sha256)
-    rates = measure_layouts(possible_here(), version.config, weights, choice)
-    best = pick_layout(rates)
-    figures = {
-        "model": version.model,
-        "version": version.number,
-        "way": choice.variant.name,
-        "batch": choice.batch,
-        "layouts": [
-            {"processes": layout.processes, "threads": layout.threads, "items_per_s": round(rate, 1)}
-            for layout, rate in rates.items()
-        ],
-    }
-    with open_session(database) as session:
-        store_layout(
-            session,
-            host_kind=host_kind(),
-            torch_version=torch_version(),
-            processes=best.processes,
-            threads=best.threads,
-            figures=figures,
-        )
-    return {"host_kind": host_kind(), "processes": best.processes, "threads": best.threads, **figures}

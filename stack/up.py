@@ -14,10 +14,11 @@ import psutil
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
 
+from ml.layouts import Layout
 from stack.bootstrap import BUNDLED, ensure_admin_key, prepare_database
 from stack.embedded import EmbeddedServer, create_database_if_missing, port_is_free, prepare_postgres, prepare_valkey
 from stack.errors import NotRunningError, PortInUseError
-from stack.layout import Layout, stored_layout
+from stack.layout import LayoutFollower, follow_measurement
 from stack.plan import THREADS_VARIABLE, Plan, application_services, server_service
 from stack.service import Service
 from stack.state import ENV_FILE, forget_state, hold_lock, leftovers, read_state
@@ -116,19 +117,13 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     settings = Settings.from_env()
     database = create_database(settings.database_url, application="supervisor", pool_size=2)
     imported = prepare_database(database, ObjectStore(settings.object_url), options.models)
-    plan = Plan(
-        settings=settings,
-        host=options.host,
-        port=options.port,
-        workers=options.workers,
-        layout=_choose_layout(settings, database, options, say),
-        web_processes=options.web_processes,
-        inline=options.inline or settings.inline,
-    )
+    plan = _plan(options, settings, database, say)
     supervisor.on_death = _claim_releaser(settings, database, say)
     key_file = ensure_admin_key(database, options.var_dir)
     _write_env(options.var_dir, settings)
-    services = application_services(plan, database, {MULTIPROCESS_VARIABLE: _empty_metrics(options.var_dir)})
+    env = {MULTIPROCESS_VARIABLE: _empty_metrics(options.var_dir)}
+    supervisor.newcomers = LayoutFollower(plan, database, env, say)
+    services = application_services(plan, database, env)
     # First what answers requests: on two cores, starting everything at once would take half as long again.
     supervisor.start([service for service in services if service.essential])
     supervisor.announce(plan.url)
@@ -141,13 +136,18 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     )
 
 
-def _choose_layout(settings: Settings, database: Database, options: Options, say: Callable[[str], None]) -> Layout:
-    """Follow what was measured on this kind of machine, where the operator decided nothing."""
-    stored = stored_layout(database)
-    if options.workers is not None or THREADS_VARIABLE in os.environ or stored is None:
-        return Layout(processes=1, threads=settings.compute_threads)
-    say(f"{stored.processes} CPU worker(s) of {stored.threads} thread(s), as measured by `models tune --processes`")
-    return stored
+def _plan(options: Options, settings: Settings, database: Database, say: Callable[[str], None]) -> Plan:
+    plan = Plan(
+        settings=settings,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        layout=Layout(processes=1, threads=settings.compute_threads),
+        web_processes=options.web_processes,
+        inline=options.inline or settings.inline,
+    )
+    decided = options.workers is not None or THREADS_VARIABLE in os.environ
+    return plan if decided else follow_measurement(plan, database, say)
 
 
 def _start_servers(var_dir: Path, supervisor: Supervisor, say: Callable[[str], None]) -> None:

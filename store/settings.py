@@ -45,6 +45,8 @@ class Settings:
         inline: Whether web processes compute the models whose placement is `inline`.
         compute_threads: Threads inside one operation of an inference worker on a CPU. One, unless measured otherwise:
             the same cores decode and serve, and threads that wait for each other on a busy machine lose much.
+        measure_layout: Whether an inference worker on a CPU measures, once it idles, how many workers of how many
+            threads would answer most.
         training_threads: Threads inside one operation of a training on a CPU; half of the cores, so that answering has
             the others.
         balancer: How the worker is chosen that is rung.
@@ -75,6 +77,7 @@ class Settings:
     max_queued_per_tenant: int = 150_000
     inline: bool = False
     compute_threads: int = 1
+    measure_layout: bool = False
     training_threads: int = 1
     balancer: BalancerPolicy = BalancerPolicy.LEARNED
     decode: DecodePlace = DecodePlace.SANDBOX
@@ -120,6 +123,7 @@ class Settings:
                 ),
                 inline=env.bool("INLINE", cls.inline),
                 compute_threads=env.int("COMPUTE_THREADS", cls.compute_threads, validate=validate.Range(min=1)),
+                measure_layout=env.bool("MEASURE_LAYOUT", cls.measure_layout),
                 training_threads=env.int("TRAINING_THREADS", _half_of_cores(), validate=validate.Range(min=1)),
                 balancer=BalancerPolicy(env.str("BALANCER", cls.balancer, validate=_check_balancer)),
                 decode=DecodePlace(env.str("DECODE", cls.decode, validate=_check_decode)),

@@ -1,6 +1,7 @@
-"""Measures versions that were loaded unmeasured, while the worker has nothing else to do."""
+"""Measures what nobody has measured here, while the worker has nothing else to do."""
 
 import threading
+from collections.abc import Callable
 
 import psutil
 import structlog
@@ -11,6 +12,9 @@ from store.errors import ObjectsUnavailableError
 from tasks.loader import ModelLoader
 
 log = structlog.get_logger()
+
+#: Is given what raises `TuningInterruptedError` when there is work to do; returns False with nothing left to measure.
+Measurement = Callable[[Callable[[], None]], bool]
 
 #: Time between two looks.
 LOOK_EVERY_S = 1.0
@@ -52,11 +56,14 @@ class IdleTuning:
     """A thread that tunes and makes way as soon as there is work.
 
     Args:
-        loader: Knows what is unmeasured, and when it was last asked for something.
+        loader: Knows which versions are unmeasured, and when it was last asked for something.
+        measure_layout: Measures how many workers answer most, once all versions are measured; returns False when it has
+            nothing to do. None where the operator decided how many there are.
     """
 
-    def __init__(self, loader: ModelLoader) -> None:
+    def __init__(self, loader: ModelLoader, measure_layout: Measurement | None = None) -> None:
         self._loader = loader
+        self._measurements = [loader.tune_next, *filter(None, [measure_layout])]
         self._idle_s = IDLE_S
         self._others = OthersLoad()
         self._stop = threading.Event()
@@ -81,7 +88,7 @@ class IdleTuning:
 
     def _tune(self) -> bool:
         try:
-            return self._loader.tune_next(self._check)
+            return any(measure(self._check) for measure in self._measurements)
         except (SQLAlchemyError, ObjectsUnavailableError) as error:
             log.warning("idle_tuning_failed", error=str(error))
         except Exception:

@@ -24,6 +24,7 @@ from tasks.drainer import Drainer
 from tasks.following import VersionFollower
 from tasks.idle_tuning import IdleTuning
 from tasks.inference import register
+from tasks.layout_tuning import LayoutTuning
 from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tasks.maintenance import Maintenance
@@ -61,7 +62,8 @@ class InferenceWorker:
         self.engine = _create_engine(settings, device)
         self.pace = Pace(paced=settings.balancer == BalancerPolicy.LEARNED)
         self.loader = ModelLoader(self.engine, claims, objects, self.pace.book)
-        self.idle_tuning = IdleTuning(self.loader)
+        layout_tuning = LayoutTuning(self.engine, claims, objects, settings.plugins)
+        self.idle_tuning = IdleTuning(self.loader, layout_tuning if settings.measure_layout else None)
         self.doorbell = Doorbell(settings.redis_url)
         # Beat may be down or its broker flushed; a dead neighbour's rows must not wait for it.
         self._maintenance = Maintenance(results, replies, Doorbell(settings.redis_url), settings.retention)

@@ -52,7 +52,17 @@ class RunningStack:
     def start(
         cls, var_dir: Path, *options: str, environment: Mapping[str, str] = NO_VARIABLES, root: Path = ROOT
     ) -> Iterator[Self]:
-        """Start a stack, yield it when it is ready, and stop it at the end. `root` holds the code that it runs."""
+        """Start a stack, yield it when it is ready, and stop it at the end.
+
+        Args:
+            var_dir: Its folder.
+            options: Of `torchqueue up`; one worker unless they say otherwise, so that it does not look whether more are
+                better.
+            environment: Variables on top of ours.
+            root: Holds the code that it runs.
+        """
+        if not any(option.startswith("--workers") for option in options):
+            options = (*options, "--workers=1")
         port, flower_port = free_port(), free_port()
         var_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "stack", "up", f"--var={var_dir}", f"--port={port}", *options]

@@ -50,7 +50,7 @@ LOG_LINES = 50
     type=WorkerCount(),
     default=AUTO,
     show_default=True,
-    help="Inference workers; auto: one a GPU, or what `models tune --processes` measured, or one.",
+    help="Inference workers; auto: one a GPU, or on a CPU as many as were measured to answer most; one before that.",
 )
 @click.option(
     "--web-processes",

@@ -13,7 +13,7 @@ from stack.commands.options import json_option, open_database, read_settings, va
 from stack.console import console, one_line_errors, print_json, print_table
 from stack.errors import MeasurementError
 from stack.layout import stored_layout
-from stack.tuning import tune_processes, tune_version
+from stack.tuning import tune_version
 from store.database import open_session
 from store.models import resolve
 from store.objects import ObjectStore
@@ -68,7 +68,11 @@ def tune(
         again=again,
     )
     if processes:
-        figures = tune_processes(database, objects, found, Choice.from_json(figures["choice"]))
+        # It imports torch, which needs the device pinned before.
+        from tasks.layout_tuning import measure_layout
+
+        choice = Choice.from_json(figures["choice"])
+        figures = measure_layout(database, objects, found, choice, plugins=settings.plugins)
     if as_json:
         print_json(figures)
         return

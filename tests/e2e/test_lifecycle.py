@@ -9,10 +9,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from sqlalchemy.orm import Session
 
+from ml.machine import host_kind, torch_version
 from stack.embedded import free_port
 from stack.state import leftovers, read_state
-from tests.running import ROOT, RunningStack
+from store.tables import registry  # noqa: F401 - mappers name each other
+from store.tunings import store_layout
+from tests.running import ROOT, START_TIMEOUT_S, RunningStack, wait_until
 
 # The promise for a drain, and a command's patience beyond it.
 DRAIN_S = 20.0
@@ -33,13 +37,29 @@ def torchqueue(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_a_second_start_remembers_what_the_first_answered(tmp_path: Path) -> None:
-    with RunningStack.start(tmp_path / "var") as first:
+def test_a_stack_grows_to_what_was_measured_and_remembers_it_with_its_answers(tmp_path: Path) -> None:
+    with RunningStack.start(tmp_path / "var", "--workers=auto") as first:
         made = first.predict_xor().json()
-    with RunningStack.start(tmp_path / "var", "--workers=2") as second:
+        assert "cpu:1" not in devices(first)
+        # Whether more are faster depends on the machine, so the test says what a worker would have found.
+        with Session(first.open_database()) as session, session.begin():
+            store_layout(
+                session,
+                host_kind=host_kind(),
+                torch_version=torch_version(),
+                processes=2,
+                threads=1,
+                figures={"model": "garments", "layouts": []},
+            )
+        wait_until(lambda: "cpu:1" in devices(first), START_TIMEOUT_S)
+    with RunningStack.start(tmp_path / "var", "--workers=auto") as second:
         assert second.client.get(f"/v1/predictions/{made['id']}").json() == made
-        devices = {worker["device"] for worker in second.client.get("/v1/workers").json()["data"]}
-        assert {"cpu:0", "cpu:1"} <= devices
+        assert {"cpu:0", "cpu:1"} <= devices(second)
+
+
+def devices(stack: RunningStack) -> set[str]:
+    """The devices of the workers that serve."""
+    return {worker["device"] for worker in stack.client.get("/v1/workers").json()["data"]}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,7 +5,8 @@ import json
 import pytest
 from sqlalchemy import Engine as Database
 
-from stack.layout import Layout, stored_layout
+from ml.layouts import Layout
+from stack.layout import stored_layout
 from tests.integration.stack.conftest import Torchqueue, assert_refused
 
 LAYOUTS = {Layout(processes=1, threads=1): 10.0, Layout(processes=2, threads=1): 18.0}
@@ -35,7 +36,7 @@ def test_a_version_that_is_not_there_is_refused(torchqueue: Torchqueue) -> None:
 def test_the_layout_that_was_measured_is_what_up_starts(
     torchqueue: Torchqueue, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stack.tuning.measure_layouts", lambda *_: LAYOUTS)
+    monkeypatch.setattr("tasks.layout_tuning.measure_layouts", lambda *_, **__: LAYOUTS)
 
     output = torchqueue("models", "tune", "xor", "--processes").output
 

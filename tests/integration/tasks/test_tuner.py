@@ -137,7 +137,7 @@ def test_two_processes_do_not_measure_the_same(measure: Measure, pinned: ServedV
 def test_champions_run_as_measured_before_the_worker_is_ready(
     loader: ModelLoader, tuner: Tuner, engine: Engine, pinned: ServedVersion
 ) -> None:
-    loader.preload_champions(tune_s=20.0)
+    loader.preload_champions(tune_s=300.0)
 
     assert tuner.find(pinned, _spec(pinned)) is not None
     assert _dtype(engine) == "torch.bfloat16"

@@ -28,7 +28,7 @@ def test_it_says_that_it_is_ready_and_then_how_much_it_computed(
 ) -> None:
     weights = tmp_path / "weights.safetensors"
     save_weights(build_untrained(vector_spec, "cpu").module, weights)
-    request = {"config": vector_config, "weights": str(weights), "choice": Choice(batch=4).to_json()}
+    request = {"config": vector_config, "weights": str(weights), "choice": Choice(batch=4).to_json(), "plugins": []}
     answers = io.StringIO()
 
     serve(io.StringIO(f"{json.dumps(request)}\n1 0.001\n2 0.001\n"), answers)

@@ -11,9 +11,17 @@ from unittest.mock import create_autospec
 import pytest
 from sqlalchemy import Engine
 
+from ml.layouts import Layout
 from stack.embedded import EmbeddedServer, free_port
-from stack.layout import Layout
-from stack.plan import THREADS_VARIABLE, Plan, application_services, choose_devices, server_service, web_command
+from stack.plan import (
+    MEASURE_VARIABLE,
+    THREADS_VARIABLE,
+    Plan,
+    application_services,
+    choose_devices,
+    server_service,
+    web_command,
+)
 from stack.plan import _answers as answers
 from stack.service import Service, Stage
 from store.settings import Settings
@@ -50,6 +58,15 @@ def test_without_a_number_as_many_cpu_workers_start_as_were_measured(
     workers = [service for service in services if service.name.startswith("cpu-")]
     assert [worker.name for worker in workers] == ["cpu-0", "cpu-1", "cpu-2"]
     assert {worker.env[THREADS_VARIABLE] for worker in workers} == {"2"}
+
+
+def test_the_first_worker_alone_measures_the_layout(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = _services(settings, monkeypatch, layout=Layout(processes=2, threads=1), measures_layout=True)
+
+    assert {service.name: service.env.get(MEASURE_VARIABLE) for service in services if "cpu-" in service.name} == {
+        "cpu-0": "1",
+        "cpu-1": None,
+    }
 
 
 def test_a_gpu_has_one_worker_whatever_was_measured_of_the_cpu() -> None:

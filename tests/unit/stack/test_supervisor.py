@@ -62,6 +62,10 @@ class See:
         [found] = [process for process in read_state(self._var_dir).processes if process.name == name]
         return found
 
+    def count(self) -> int:
+        """How many there are."""
+        return len(read_state(self._var_dir).processes)
+
     def pid(self, name: str) -> int:
         """The process id of one that runs."""
         pid = self(name).pid
@@ -163,6 +167,16 @@ def test_the_database_hears_at_once_of_the_death_of_a_process_that_holds_claims(
     run_while(supervisor, kill_both)
 
     assert deaths == [worker]
+
+
+def test_newcomers_join_those_that_run(supervisor: Supervisor, see: See) -> None:
+    supervisor.start([make("one")])
+    arrivals = iter([[], [make("other")]])
+    supervisor.newcomers = lambda: next(arrivals, [])
+
+    run_while(supervisor, lambda: wait_until(lambda: see.count() == 2 and see("other").state == "ready", PATIENCE_S))
+
+    assert see("one").restarts == 0
 
 
 def test_one_death_leaves_the_others_alone(supervisor: Supervisor, see: See) -> None:

@@ -5,29 +5,41 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from typing import Any
 
 from ml.choices import Choice
 from ml.devices import CPU, pin_environment
-from stack.errors import MeasurementError
-from stack.layout import Layout
+from ml.errors import LayoutError
+from ml.layouts import Layout
 
 #: Every layout runs so many times, in turn with the others, for so long each.
 ROUNDS = 3
 RUN_S = 1.5
 
-#: More processes must answer so many times as much as fewer, or the fewer are chosen: each costs memory.
-LEAST_GAIN = 1.05
+#: How often it is asked whether to go on.
+CHECK_EVERY_S = 0.1
+
+#: Whoever has work to do goes before processes that only measure.
+NICENESS = 10
 
 STOP_S = 5.0
 
 Process = subprocess.Popen[str]
+Check = Callable[[], None]
 
 
 def measure_layouts(
-    layouts: Sequence[Layout], config: Mapping[str, Any], weights: bytes, choice: Choice, *, run_s: float = RUN_S
+    layouts: Sequence[Layout],
+    config: Mapping[str, Any],
+    weights: bytes,
+    choice: Choice,
+    *,
+    plugins: Sequence[str] = (),
+    run_s: float = RUN_S,
+    check: Check = lambda: None,
 ) -> dict[Layout, float]:
     """Run each layout several times, in turn, and take its best.
 
@@ -36,43 +48,41 @@ def measure_layouts(
         config: The model's configuration.
         weights: Its weights.
         choice: How it runs.
+        plugins: Modules with kinds and architectures of the user's own.
         run_s: Seconds of one run.
+        check: Called ten times a second; may raise to break off.
 
     Returns:
         Items a second of all processes of a layout together.
 
     Raises:
-        MeasurementError: A process did not load the model.
+        LayoutError: A process did not load the model.
     """
     best = dict.fromkeys(layouts, 0.0)
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         file.write(weights)
         file.flush()
-        request = {"config": dict(config), "weights": file.name, "choice": choice.to_json()}
-        with _team(max(layout.processes for layout in layouts), request) as team:
+        request = {
+            "config": dict(config),
+            "weights": file.name,
+            "choice": choice.to_json(),
+            "plugins": list(plugins),
+        }
+        with _team(max(layout.processes for layout in layouts), request, check) as team:
             for layout in [*layouts] * ROUNDS:
-                best[layout] = max(best[layout], _run(team[: layout.processes], layout.threads, run_s))
-    return best
-
-
-def pick_layout(rates: Mapping[Layout, float]) -> Layout:
-    """The fastest, or one of fewer processes that is nearly as fast."""
-    fewest_first = sorted(rates, key=lambda layout: (layout.processes, layout.threads))
-    best = fewest_first[0]
-    for layout in fewest_first[1:]:
-        best = layout if rates[layout] > rates[best] * LEAST_GAIN else best
+                best[layout] = max(best[layout], _run(team[: layout.processes], layout.threads, run_s, check))
     return best
 
 
 @contextmanager
-def _team(count: int, request: Mapping[str, Any]) -> Iterator[list[Process]]:
+def _team(count: int, request: Mapping[str, Any], check: Check) -> Iterator[list[Process]]:
     """Processes with the model loaded and nothing to do; every layout uses some of them."""
     team = [_start() for _ in range(count)]
     try:
         for process in team:
             _send(process, json.dumps(request))
         for process in team:
-            _receive(process)
+            _receive(process, check)
         yield team
     finally:
         for process in team:
@@ -81,7 +91,7 @@ def _team(count: int, request: Mapping[str, Any]) -> Iterator[list[Process]]:
 
 
 def _start() -> Process:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "ml.throughput"],
         env={**os.environ, **pin_environment(CPU)},
         stdin=subprocess.PIPE,
@@ -89,12 +99,14 @@ def _start() -> Process:
         stderr=subprocess.PIPE,
         text=True,
     )
+    os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+    return process
 
 
-def _run(team: Sequence[Process], threads: int, run_s: float) -> float:
+def _run(team: Sequence[Process], threads: int, run_s: float, check: Check) -> float:
     for process in team:
         _send(process, f"{threads} {run_s}")
-    return sum(float(_receive(process)) for process in team)
+    return sum(float(_receive(process, check)) for process in team)
 
 
 def _send(process: Process, line: str) -> None:
@@ -106,12 +118,14 @@ def _send(process: Process, line: str) -> None:
         _fail(process)
 
 
-def _receive(process: Process) -> str:
+def _receive(process: Process, check: Check) -> str:
     assert process.stdout is not None
+    while not wait([process.stdout.fileno()], CHECK_EVERY_S):
+        check()
     return process.stdout.readline() or _fail(process)
 
 
 def _fail(process: Process) -> str:
     assert process.stderr is not None
     last_line = process.stderr.read().strip().rpartition("\n")[2]
-    raise MeasurementError(f"a process that measures ended: {last_line}")
+    raise LayoutError(f"a process that measures ended: {last_line}")
