@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ SERVER_START_S = 20.0
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Postgres of this test session, with the schema and the bundled models."""
     server = prepare_postgres(tmp_path_factory.mktemp("pg") / "postgres")
-    with _running(server):
+    # No test of this session takes its power away; those that kill a Postgres have one of their own.
+    with _running(replace(server, argv=[*server.argv, "-c", "fsync=off"])):
         create_database_if_missing(server.url)
         yield server.url
 

@@ -18,7 +18,7 @@ from sqlalchemy import Row, text
 
 from stack.embedded import free_port
 from tests.load import crowd
-from tests.running import ROOT, RunningStack, wait_until
+from tests.running import ROOT, RunningStack, wait_until, write_small_models
 
 PATIENCE_S = 60.0
 ASYNC = {"Prefer": "respond-async"}
@@ -58,7 +58,7 @@ def slow_down_commits(stack: RunningStack) -> None:
 
 def test_a_result_outlives_postgres_and_its_worker(tmp_path: Path) -> None:
     var_dir = tmp_path / "var"
-    with RunningStack.start(var_dir) as stack:
+    with RunningStack.start(var_dir, f"--models={write_small_models(tmp_path / 'models')}") as stack:
         slow_down_commits(stack)
         accepted = stack.predict_xor(headers=ASYNC).json()["id"]
         wait_until(lambda: row_of(stack, accepted).status == "processing", PATIENCE_S)

@@ -16,7 +16,7 @@ from stack.embedded import free_port
 from stack.state import leftovers, read_state
 from store.tables import registry  # noqa: F401 - mappers name each other
 from store.tunings import store_layout
-from tests.running import ROOT, START_TIMEOUT_S, RunningStack, wait_until
+from tests.running import ROOT, START_TIMEOUT_S, RunningStack, wait_until, write_small_models
 
 # The promise for a drain, and a command's patience beyond it.
 DRAIN_S = 20.0
@@ -38,7 +38,8 @@ def torchqueue(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_stack_grows_to_what_was_measured_and_remembers_it_with_its_answers(tmp_path: Path) -> None:
-    with RunningStack.start(tmp_path / "var", "--workers=auto") as first:
+    models = f"--models={write_small_models(tmp_path / 'models')}"
+    with RunningStack.start(tmp_path / "var", "--workers=auto", models) as first:
         made = first.predict_xor().json()
         assert "cpu:1" not in devices(first)
         # Whether more are faster depends on the machine, so the test says what a worker would have found.
@@ -52,7 +53,7 @@ def test_a_stack_grows_to_what_was_measured_and_remembers_it_with_its_answers(tm
                 figures={"model": "garments", "layouts": []},
             )
         wait_until(lambda: "cpu:1" in devices(first), START_TIMEOUT_S)
-    with RunningStack.start(tmp_path / "var", "--workers=auto") as second:
+    with RunningStack.start(tmp_path / "var", "--workers=auto", models) as second:
         assert second.client.get(f"/v1/predictions/{made['id']}").json() == made
         assert {"cpu:0", "cpu:1"} <= devices(second)
 
@@ -64,7 +65,8 @@ def devices(stack: RunningStack) -> set[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_in_order_and_ends_with_0(tmp_path: Path, number: signal.Signals) -> None:
-    with RunningStack.start(tmp_path / "var") as running:
+    models = f"--models={write_small_models(tmp_path / 'models')}"
+    with RunningStack.start(tmp_path / "var", models) as running:
         children = psutil.Process(running.process.pid).children(recursive=True)
         running.process.send_signal(number)
         assert running.process.wait(DRAIN_S) == 0

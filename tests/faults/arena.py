@@ -3,7 +3,6 @@
 import base64
 import json
 import random
-import shutil
 import socket
 import threading
 import time
@@ -20,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.messages import RunPredictions
 from schemas.names import QueueName, inference_queue
-from stack.bootstrap import BUNDLED
 from store.database import create_database
 from store.replies import connect_redis
 from tasks.doorbell import Doorbell
@@ -31,7 +29,7 @@ from tests.faults.family import Family, Relative
 from tests.faults.history import Clients, History
 from tests.faults.servers import Server, running_servers
 from tests.faults.told import Told
-from tests.running import NO_VARIABLES, RunningStack
+from tests.running import NO_VARIABLES, RunningStack, write_small_models
 from tests.sinks import LOOPBACK, Sink, running_sink
 
 #: So small that one burst of requests is many batches, and a worker that dies takes a few rows with it.
@@ -223,7 +221,7 @@ def running_arena(
                 folder,
                 "--workers=1",
                 "--web-processes=1",
-                f"--models={_small_models(folder)}",
+                f"--models={write_small_models(folder / 'models', max_batch=MAX_BATCH)}",
                 environment={**addresses, **environment},
             )
         )
@@ -236,13 +234,3 @@ def _make_endpoint(stack: RunningStack, sink: Sink) -> str:
     """Make a webhook endpoint at the sink that hears of what names it; returns its id."""
     made = stack.client.post("/v1/webhooks", json={"url": f"{sink.url}/told", "events": []})
     return str(made.raise_for_status().json()["id"])
-
-
-def _small_models(folder: Path) -> Path:
-    """Make a folder with the smallest model alone, so that a worker is ready within a second."""
-    models = folder / "models"
-    if not models.exists():
-        shutil.copytree(BUNDLED / "xor", models / "xor")
-        described = json.loads((models / "xor" / "model.json").read_text())
-        (models / "xor" / "model.json").write_text(json.dumps({**described, "max_batch": MAX_BATCH}))
-    return models
