@@ -50,7 +50,8 @@ def main() -> None:
             continue
         read = os.read(0, 65_536)
         if not read:
-            return
+            # All children are buried, and a Python full of torch takes its time to tidy up.
+            os._exit(0)
         *lines, pending = (pending + read).split(b"\n")
         for line in lines:
             say({"born": fork(json.loads(line))})
