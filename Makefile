@@ -21,21 +21,25 @@ up: $(RUNTIME) ## Start everything on this machine; OPTIONS="--detach --port 800
 down: $(RUNTIME) ## Drain and stop what `make up` started
 	$(BIN)/torchqueue down
 
-# Two processes share the files, each with servers and a stack of its own, in the order in which the files are named: what
-# takes longest is not at the end.
-LANES := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
-
 test: $(DEV) node_modules ## Run all tests with branch coverage; ARGS="tests/unit -x" for some
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	$(BIN)/coverage erase
-	export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d) && chmod 755 $$PYTEST_DEBUG_TEMPROOT && trap 'rm -rf $$PYTEST_DEBUG_TEMPROOT' EXIT; \
-	failed=; for rooms in "tests/integration tests/unit" tests/e2e; do \
-	  $(BIN)/python -m pytest $$rooms $(LANES) --cov --cov-append --cov-report= || failed=1; \
+	failed=; for rooms in "test-unit test-integration" test-e2e; do \
+	  $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $$rooms || failed=1; \
 	done; \
-	$(BIN)/coverage report --fail-under=90 && test -z "$$failed"
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=90 && test -z "$$failed"
 endif
+
+# The end-to-end tests mostly wait: two processes share their files, each with a stack of its own.
+test-e2e: LANES := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+# Two of these run side by side, each in its own process and in the order of its files, with a folder of its own: pytest
+# would take the one that all share from under the servers of the other.
+test-%: $(DEV) node_modules
+	export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d) COVERAGE_FILE=.coverage.$* && chmod 755 $$PYTEST_DEBUG_TEMPROOT && \
+	  trap 'rm -rf $$PYTEST_DEBUG_TEMPROOT' EXIT && $(BIN)/python -m pytest tests/$* $(LANES) --cov --cov-report=
 
 faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
 	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)
