@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Engine as Database
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +14,7 @@ from ml.machine import host_kind, torch_version
 from stack.plan import Plan, inference_services
 from stack.service import Service
 from store.database import open_session
+from store.models import ServedVersion
 from store.tables.process_layout import ProcessLayout
 from store.tunings import find_layout
 
@@ -35,6 +37,14 @@ def follow_measurement(plan: Plan, database: Database, say: Callable[[str], None
         return replace(plan, measures_layout=True)
     say(describe_layout(row))
     return replace(plan, layout=_layout_of(row))
+
+
+def stored_figures(database: Database, version: ServedVersion) -> dict[str, Any] | None:
+    """Return all that was measured on this kind of machine, if it was with this version."""
+    row = _find(database)
+    if row is None or (row.figures["model"], row.figures["version"]) != (version.model, version.number):
+        return None
+    return {"host_kind": row.host_kind, "processes": row.processes, "threads": row.threads, **row.figures}
 
 
 class LayoutFollower:

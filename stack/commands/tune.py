@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import Engine as Database
 
 from ml.choices import Choice
 from ml.devices import list_devices, pin_environment
 from stack.commands.options import json_option, open_database, read_settings, var_option
 from stack.console import console, one_line_errors, print_json, print_table
 from stack.errors import MeasurementError
-from stack.layout import stored_layout
+from stack.layout import stored_figures, stored_layout
 from stack.tuning import tune_version
 from store.database import open_session
-from store.models import resolve
+from store.models import ServedVersion, resolve
 from store.objects import ObjectStore
 
 DEFAULT_BUDGET_S = 30.0
@@ -68,15 +69,22 @@ def tune(
         again=again,
     )
     if processes:
-        # It imports torch, which needs the device pinned before.
-        from tasks.layout_tuning import measure_layout
-
         choice = Choice.from_json(figures["choice"])
-        figures = measure_layout(database, objects, found, choice, plugins=settings.plugins)
+        stored = None if again else stored_figures(database, found)
+        figures = stored or _measure_layout(database, objects, found, choice, settings.plugins)
     if as_json:
         print_json(figures)
         return
     (_show_layouts if processes else _show)(f"{found.model} version {found.number}", figures)
+
+
+def _measure_layout(
+    database: Database, objects: ObjectStore, version: ServedVersion, choice: Choice, plugins: tuple[str, ...]
+) -> dict[str, Any]:
+    # It imports torch, which needs the device pinned before.
+    from tasks.layout_tuning import measure_layout
+
+    return measure_layout(database, objects, version, choice, plugins=plugins)
 
 
 def _show(title: str, tuning: Mapping[str, Any]) -> None:

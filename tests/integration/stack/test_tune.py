@@ -38,10 +38,25 @@ def test_the_layout_that_was_measured_is_what_up_starts(
 ) -> None:
     monkeypatch.setattr("tasks.layout_tuning.measure_layouts", lambda *_, **__: LAYOUTS)
 
-    output = torchqueue("models", "tune", "xor", "--processes").output
+    output = torchqueue("models", "tune", "xor", "--processes", "--again").output
 
     assert "`torchqueue up` starts 2 worker(s) of 1 thread(s) from now on" in output
     assert stored_layout(database) == Layout(processes=2, threads=1)
+
+
+def test_a_layout_is_measured_once_and_again_when_asked(
+    torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster = {layout: rate * 2 for layout, rate in LAYOUTS.items()}
+    rates = iter([LAYOUTS, faster])
+    monkeypatch.setattr("tasks.layout_tuning.measure_layouts", lambda *_, **__: next(rates))
+
+    first = json.loads(torchqueue("models", "tune", "xor", "--processes", "--again", "--json").output)
+    stored = json.loads(torchqueue("models", "tune", "xor", "--processes", "--json").output)
+    again = json.loads(torchqueue("models", "tune", "xor", "--processes", "--again", "--json").output)
+
+    assert stored == first
+    assert [each["items_per_s"] for each in again["layouts"]] == [20.0, 36.0]
 
 
 def test_gpus_have_no_layout(torchqueue: Torchqueue) -> None:
