@@ -8,6 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from schemas.answers import AnswerSchema
 from schemas.enums import BacktestStatus
 from schemas.gate_verdicts import GainSchema
+from schemas.instants import Instant
 
 MOST_REQUESTS = 10_000
 MOST_PAGE = 500
@@ -85,10 +86,10 @@ class BacktestRequestSchema(Schema):
         validate=validate.Range(min=1),
         metadata={"description": "What it is compared with; the champion by default."},
     )
-    since = fields.AwareDateTime(
+    since = Instant(
         load_default=None, allow_none=True, metadata={"description": "Only requests accepted at or after this time."}
     )
-    until = fields.AwareDateTime(
+    until = Instant(
         load_default=None, allow_none=True, metadata={"description": "Only requests accepted before this time."}
     )
     limit = fields.Integer(

@@ -6,6 +6,7 @@ from marshmallow import Schema, fields
 
 from schemas.answers import AnswerSchema
 from schemas.enums import TrafficPolicy, Verdict
+from schemas.instants import Instant
 
 
 def _share(value: float, lower: float, upper: float) -> dict[str, float]:
@@ -73,7 +74,7 @@ EXAMPLE: dict[str, Any] = {
 class ComparisonQueryArgsSchema(Schema):
     """Which predictions are compared."""
 
-    since = fields.AwareDateTime(
+    since = Instant(
         load_default=None,
         metadata={"description": "Only those since this time, which names its zone; by default since the split began."},
     )

@@ -6,6 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.client_names import NAME
+from schemas.instants import Instant
 from schemas.pages import PageQueryArgsSchema, next_cursor_field
 
 #: Most that one request asks again; the next request goes on.
@@ -89,10 +90,10 @@ class RedriveSchema(Schema):
     """Which dead letters are asked again."""
 
     model = fields.String(load_default=None, validate=NAME, metadata={"description": "Only those of this model."})
-    since = fields.AwareDateTime(
+    since = Instant(
         load_default=None, metadata={"description": "Only those accepted at this time or later; it names its zone."}
     )
-    until = fields.AwareDateTime(
+    until = Instant(
         load_default=None, metadata={"description": "Only those accepted before this time, which names its zone."}
     )
     limit = fields.Integer(

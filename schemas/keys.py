@@ -6,6 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.enums import Scope
+from schemas.instants import Instant
 from schemas.pages import NumberedPageQueryArgsSchema, next_cursor_field, number_cursor_field
 
 LONGEST_NAME = 200
@@ -94,7 +95,7 @@ class NewKeySchema(Schema):
 
     name = fields.String(required=True, **NAME)
     scopes = fields.List(fields.Enum(Scope, by_value=True), required=True, **SCOPES)
-    expires_at = fields.AwareDateTime(load_default=None, **EXPIRES)
+    expires_at = Instant(load_default=None, **EXPIRES)
     rate_per_minute = fields.Integer(load_default=None, strict=True, **RATE)
     burst = fields.Integer(load_default=None, strict=True, **BURST)
     max_concurrent = fields.Integer(load_default=None, strict=True, **CONCURRENT)
@@ -106,7 +107,7 @@ class KeyChangesSchema(Schema):
 
     name = fields.String(**NAME)
     scopes = fields.List(fields.Enum(Scope, by_value=True), **SCOPES)
-    expires_at = fields.AwareDateTime(**EXPIRES)
+    expires_at = Instant(**EXPIRES)
     rate_per_minute = fields.Integer(strict=True, **RATE)
     burst = fields.Integer(strict=True, **BURST)
     max_concurrent = fields.Integer(strict=True, **CONCURRENT)

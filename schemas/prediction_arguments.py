@@ -4,6 +4,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from schemas.client_names import ITEM_NAME, NAME
 from schemas.enums import PredictionStatus, Priority
+from schemas.instants import Instant
 from schemas.pages import PageQueryArgsSchema
 
 #: Requests with one value of it go to one version, where a model's traffic is split by it.
@@ -106,9 +107,9 @@ class PredictionListQueryArgsSchema(PageQueryArgsSchema):
     status = fields.Enum(
         PredictionStatus, by_value=True, load_default=None, metadata={"description": "Only those with this status."}
     )
-    created_after = fields.AwareDateTime(
+    created_after = Instant(
         load_default=None, metadata={"description": "Only those accepted after this time, which names its zone."}
     )
-    created_before = fields.AwareDateTime(
+    created_before = Instant(
         load_default=None, metadata={"description": "Only those accepted before this time, which names its zone."}
     )

@@ -17,6 +17,9 @@ from store.tables.model import Model
 from store.tables.model_version import ModelVersion
 from store.tables.prediction import Prediction
 
+#: The largest number that a version may have: what its column holds.
+MOST_VERSION = 2**31 - 1
+
 # A position beyond this is shown as it is; counting further would make the hint cost more than the answer.
 POSITION_LIMIT = 10_000
 
@@ -65,6 +68,9 @@ def list_predictions(
         before: Only older ones than this id: the cursor.
         limit: At most so many.
     """
+    if chosen.version is not None and chosen.version > MOST_VERSION:
+        # A prepared statement takes nothing that its column cannot hold.
+        return []
     before = before or _latest()
     matching = _matching(chosen, api_key_id=api_key_id, before=before)
     narrowed = api_key_id is not None or chosen.model is not None or chosen.version is not None

@@ -251,14 +251,17 @@ ODD = (
     ("WEBP", "RGBA"),
     ("WEBP", "L"),
 )
+#: What their encoders write at most, in pixels.
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+
 ODD_SIZES = ((1, 1), (7, 9), (8, 8), (1, 65_535), (65_535, 1), (8, 10_000), (16_383, 8), (255, 257), (8, 9))
 
 
 def _odd(draw: random.Random, number: int) -> Sample:
     kind, mode = ODD[number % len(ODD)]
     width, height = draw.choice(ODD_SIZES)
-    if kind == "WEBP":
-        width, height = min(width, 16_383), min(height, 16_383)
+    longest = LONGEST_SIDE.get(kind, width + height)
+    width, height = min(width, longest), min(height, longest)
     if mode == "I;16":
         image = Image.fromarray(np.full((height, width), draw.randrange(65_536), dtype=np.uint16))
     else:

@@ -262,3 +262,22 @@ def test_a_problem_says_what_to_do(api: Api) -> None:
         "status": 404,
         "detail": "there is no model 'nope'; GET /v1/models lists them",
     }
+
+
+#: Postgres knows no zone that is so far away; and what lies a day before the first year.
+FAR_ZONES = {"2026-07-13T03:09:15-21:31": 200, "0731-11-19T11:08:36+21:35": 200, "0001-01-01T00:00:00+10:00": 422}
+
+
+@pytest.mark.parametrize(("moment", "status"), FAR_ZONES.items())
+@pytest.mark.parametrize("path", ["/v1/predictions?created_after=", "/v1/models/fashion/comparison?since="])
+def test_a_moment_is_read_in_any_zone(api: Api, path: str, moment: str, status: int) -> None:
+    answer = api.get(path + moment.replace("+", "%2B"))
+
+    assert answer.status_code == status, answer.get_json()
+
+
+@pytest.mark.parametrize("version", [2**31, 10**30])
+def test_a_list_of_a_version_that_no_model_can_have_is_empty(api: Api, version: int) -> None:
+    answer = api.get(f"/v1/predictions?model=fashion&version={version}")
+
+    assert (answer.status_code, answer.get_json().get("data")) == (200, [])
