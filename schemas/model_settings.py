@@ -21,6 +21,9 @@ MEBIBYTE = 1024 * 1024
 #: A prediction that would wait longer is refused: no client waits for an answer so long. Of bulk priority it may.
 DEFAULT_MAX_WAIT_MS = 30_000
 
+#: A tebibyte: no machine has more for the answers of one model.
+MOST_CACHE_BYTES = 2**40
+
 #: A week: longer than that, a result should be made anew by whatever version answers then.
 LONGEST_TTL_S = 7 * 24 * 3600
 
@@ -101,7 +104,7 @@ class CacheSettingsSchema(Schema):
     )
     max_bytes = fields.Integer(
         load_default=64 * MEBIBYTE,
-        validate=validate.Range(min=MEBIBYTE),
+        validate=validate.Range(min=MEBIBYTE, max=MOST_CACHE_BYTES),
         metadata={
             "description": "Most memory of one web process for this model, 64 MiB by default; "
             "the least recently used answers leave."
