@@ -87,8 +87,8 @@ def load_weights(module: nn.Module, data: bytes) -> None:
             f"The weights are of another architecture: missing {_name(missing)}, unknown {_name(extra)}. "
             "Check the model's arch and arch_options."
         )
-    for name, tensor in tensors.items():
-        _check(name, tensor, expected[name])
+    for name, expected_tensor in expected.items():
+        _check(name, tensors[name], expected_tensor)
     module.load_state_dict(tensors)
 
 

@@ -85,6 +85,15 @@ def test_a_tensor_of_another_shape_is_named() -> None:
         load_weights(module, _changed(module, **{"0.bias": torch.zeros(4)}))
 
 
+def test_the_first_of_several_tensors_is_named_in_the_order_of_the_network() -> None:
+    # The file is read in no order of its own: eight names would come out right by chance once in eight times.
+    module = nn.Sequential(*(nn.Linear(2, 3) for _ in range(4)))
+    wrong = {name: torch.zeros(7) for name in module.state_dict()}
+    for _ in range(8):
+        with pytest.raises(WeightsError, match=r"0\.weight has shape \[7\]"):
+            load_weights(module, _changed(module, **wrong))
+
+
 def test_a_tensor_of_another_type_is_named() -> None:
     module = _module()
     with pytest.raises(WeightsError, match=r"0\.bias has type torch\.float64"):
