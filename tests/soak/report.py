@@ -1,4 +1,8 @@
-"""Judges a soak: whether anything grows, by the slope of a line and its confidence interval; a table and a picture."""
+"""Judges a soak: whether anything grows, by the slope of a line and its confidence interval; a table and a picture.
+
+What a fault adds is told apart from what the work between faults adds: a reconnection after an outage may fill a pool
+or leave the heap larger, once, where a leak grows with every answer.
+"""
 
 import math
 from collections.abc import Sequence
@@ -19,6 +23,12 @@ LEAST_SAMPLES = 12
 #: What may be added in an hour without being called a leak, by figure.
 TOLERATED_AN_HOUR = {"rss_mb": 1.0, "fds": 1.0, "threads": 1.0}
 
+#: What a fault may leave behind, on average. A Celery worker keeps 0.1 MiB of each connection that it lost.
+TOLERATED_A_FAULT = {"rss_mb": 1.0, "fds": 0.5, "threads": 0.5}
+
+#: Samples of which the change is put down to a fault: the one after it, and the next.
+OF_A_FAULT = 2
+
 #: Two-sided 95 % of a normal; lives have dozens of samples.
 Z95 = 1.96
 
@@ -35,7 +45,8 @@ class Slope:
         samples: Of its longest life, without the warm-up.
         first: At the begin of these.
         last: At their end.
-        an_hour: Slope.
+        a_fault: What a fault adds, on average.
+        an_hour: Slope without the steps at faults.
         least: Lower end of its 95 % interval.
         most: Upper end.
     """
@@ -45,14 +56,15 @@ class Slope:
     samples: int
     first: float
     last: float
+    a_fault: float
     an_hour: float
     least: float
     most: float
 
     @property
     def verdict(self) -> str:
-        """`grows` where even the lower end is more than tolerated; `flat` where the interval holds zero."""
-        if self.least > TOLERATED_AN_HOUR[self.figure]:
+        """`grows` where the lower end, or what a fault leaves, is more than tolerated; `flat` where it may be zero."""
+        if self.least > TOLERATED_AN_HOUR[self.figure] or self.a_fault > TOLERATED_A_FAULT[self.figure]:
             return "grows"
         return "flat" if self.least <= 0 else "grows within tolerance"
 
@@ -65,10 +77,7 @@ def slopes(samples: Sequence[Sample]) -> list[Slope]:
         life = _longest_life(samples, name)
         life = life[int(len(life) * WARM_UP_SHARE) :]
         if len(life) >= LEAST_SAMPLES:
-            times = np.array([at_s for at_s, _ in life]) / HOUR_S
-            found += [
-                _slope(name, figure, times, [getattr(p, figure) for _, p in life]) for figure in TOLERATED_AN_HOUR
-            ]
+            found += [_slope(name, figure, life) for figure in TOLERATED_AN_HOUR]
     return found
 
 
@@ -86,18 +95,33 @@ def write_report(samples: Sequence[Sample], folder: Path, verdicts: Sequence[str
     return text
 
 
-def _longest_life(samples: Sequence[Sample], name: str) -> list[tuple[float, ProcessSample]]:
-    lives: dict[int, list[tuple[float, ProcessSample]]] = {}
-    for sample in samples:
+@dataclass(frozen=True)
+class _Moment:
+    """One process at one moment; ``faults`` were done within the last samples."""
+
+    hours: float
+    process: ProcessSample
+    faults: int
+
+
+def _longest_life(samples: Sequence[Sample], name: str) -> list[_Moment]:
+    lives: dict[int, list[_Moment]] = {}
+    for number, sample in enumerate(samples):
         if name in sample.processes:
             process = sample.processes[name]
-            lives.setdefault(process.pid, []).append((sample.at_s, process))
+            recent = samples[max(0, number - OF_A_FAULT + 1) : number + 1]
+            moment = _Moment(sample.at_s / HOUR_S, process, sum(bool(each.fault) for each in recent))
+            lives.setdefault(process.pid, []).append(moment)
     return max(lives.values(), key=len, default=[])
 
 
-def _slope(process: str, figure: str, hours: "np.ndarray", values: Sequence[float]) -> Slope:
+def _slope(process: str, figure: str, life: Sequence[_Moment]) -> Slope:
     """Fit a line by least squares; neighbours in time are alike, so the error is widened by their correlation."""
-    y = np.array(values, dtype=float)
+    values = np.array([getattr(moment.process, figure) for moment in life], dtype=float)
+    of_faults = np.array([moment.faults > 0 for moment in life[1:]])
+    steps = np.diff(values)
+    y = np.concatenate([[0.0], np.cumsum(np.where(of_faults, 0.0, steps))])
+    hours = np.array([moment.hours for moment in life])
     x = hours - hours.mean()
     slope = float((x * (y - y.mean())).sum() / (x**2).sum())
     rest = y - y.mean() - slope * x
@@ -108,9 +132,10 @@ def _slope(process: str, figure: str, hours: "np.ndarray", values: Sequence[floa
     return Slope(
         process=process,
         figure=figure,
-        samples=len(y),
-        first=float(y[0]),
-        last=float(y[-1]),
+        samples=len(life),
+        first=float(values[0]),
+        last=float(values[-1]),
+        a_fault=float(steps[of_faults].sum()) / max(1.0, sum(moment.faults for moment in life[1:]) / OF_A_FAULT),
         an_hour=slope,
         least=slope - Z95 * error,
         most=slope + Z95 * error,
@@ -136,12 +161,12 @@ def _summary(samples: Sequence[Sample]) -> list[str]:
 
 def _slope_table(found: Sequence[Slope]) -> list[str]:
     lines = [
-        "| process | figure | samples | first | last | an hour | 95 % | verdict |",
-        "|---|---|--:|--:|--:|--:|---|---|",
+        "| process | figure | samples | first | last | a fault | an hour | 95 % | verdict |",
+        "|---|---|--:|--:|--:|--:|--:|---|---|",
     ]
     lines += [
-        f"| {s.process} | {s.figure} | {s.samples} | {s.first:.1f} | {s.last:.1f} | {s.an_hour:+.2f} | "
-        f"{s.least:+.2f} to {s.most:+.2f} | {s.verdict} |"
+        f"| {s.process} | {s.figure} | {s.samples} | {s.first:.1f} | {s.last:.1f} | {s.a_fault:+.2f} | "
+        f"{s.an_hour:+.2f} | {s.least:+.2f} to {s.most:+.2f} | {s.verdict} |"
         for s in found
     ]
     return lines
