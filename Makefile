@@ -10,10 +10,12 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PEERS := .venv-peers/.installed
 
-.PHONY: help up down test faults model-check fuzz soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
+.PHONY: help environment up down test faults model-check fuzz soak check lint types imports migrations-check spec-check audit bench bench-peers story sdk migration image lock format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+environment: $(DEV) node_modules ## Install all that the other targets need
 
 up: $(RUNTIME) ## Start everything on this machine; OPTIONS="--detach --port 8000 --workers 2"
 	$(BIN)/torchqueue up $(OPTIONS)
@@ -25,21 +27,22 @@ test: $(DEV) node_modules ## Run all tests with branch coverage; ARGS="tests/uni
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/coverage erase
-	failed=; for rooms in "test-unit test-integration" test-e2e; do \
-	  $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync $$rooms || failed=1; \
-	done; \
-	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=90 && test -z "$$failed"
+	rm -f .coverage*
+	failed=; $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync test-integration test-unit test-e2e || failed=1; \
+	$(BIN)/python -m slipcover --merge .coverage.*.json --out .coverage.json --fail-under 90 && test -z "$$failed"
 endif
 
-# The end-to-end tests mostly wait: two processes share their files, each with a stack of its own.
+# The end-to-end tests ask processes of their own, so there is nothing to count; they mostly wait, so two processes share
+# their files, each with a stack.
+test-e2e: COUNTED :=
 test-e2e: LANES := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Two of these run side by side, each in its own process and in the order of its files, with a folder of its own: pytest
 # would take the one that all share from under the servers of the other.
+test-%: COUNTED = -W "ignore:Unable to activate pytest" -m slipcover --out .coverage.$*.json
 test-%: $(DEV) node_modules
-	export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d) COVERAGE_FILE=.coverage.$* && chmod 755 $$PYTEST_DEBUG_TEMPROOT && \
-	  trap 'rm -rf $$PYTEST_DEBUG_TEMPROOT' EXIT && $(BIN)/python -m pytest tests/$* $(LANES) --cov --cov-report=
+	export PYTEST_DEBUG_TEMPROOT=$$(mktemp -d) && chmod 755 $$PYTEST_DEBUG_TEMPROOT && \
+	  trap 'rm -rf $$PYTEST_DEBUG_TEMPROOT' EXIT && $(BIN)/python $(COUNTED) -m pytest tests/$* $(LANES)
 
 faults: $(DEV) ## Break a real stack on purpose and count what is lost; SIZE=commit|nightly|release ARGS="--resume --only valkey"
 	$(BIN)/python -m tests.faults --size $(or $(SIZE),commit) $(ARGS)
