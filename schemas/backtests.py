@@ -9,6 +9,7 @@ from schemas.answers import AnswerSchema
 from schemas.enums import BacktestStatus
 from schemas.gate_verdicts import GainSchema
 from schemas.instants import Instant
+from schemas.integers import MOST_EXACT
 
 MOST_REQUESTS = 10_000
 MOST_PAGE = 500
@@ -78,12 +79,14 @@ class BacktestRequestSchema(Schema):
     """What to replay on which versions."""
 
     version = fields.Integer(
-        required=True, validate=validate.Range(min=1), metadata={"description": "The version that is tried."}
+        required=True,
+        validate=validate.Range(min=1, max=MOST_EXACT),
+        metadata={"description": "The version that is tried."},
     )
     baseline = fields.Integer(
         load_default=None,
         allow_none=True,
-        validate=validate.Range(min=1),
+        validate=validate.Range(min=1, max=MOST_EXACT),
         metadata={"description": "What it is compared with; the champion by default."},
     )
     since = Instant(

@@ -7,6 +7,7 @@ from typing import Any, Self
 from marshmallow import Schema, fields, validate
 
 from schemas.enums import GatePolicy
+from schemas.integers import MOST_EXACT
 
 EXAMPLE: dict[str, Any] = {
     "policy": "manual",
@@ -109,7 +110,7 @@ class GateSettingsSchema(Schema):
     )
     min_items = fields.Integer(
         load_default=DEFAULT.min_items,
-        validate=validate.Range(min=10),
+        validate=validate.Range(min=10, max=MOST_EXACT),
         metadata={"description": "Sets with fewer items prove nothing and are left out."},
     )
     max_items = fields.Integer(

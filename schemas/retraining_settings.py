@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from marshmallow import Schema, fields, validate
 
+from schemas.integers import MOST_EXACT
 from schemas.training_options import EXAMPLE as OPTIONS_EXAMPLE
 from schemas.training_options import TrainingOptions, TrainingOptionsSchema
 
@@ -63,7 +64,7 @@ class RetrainingSettingsSchema(Schema):
     min_feedback = fields.Integer(
         allow_none=True,
         load_default=None,
-        validate=validate.Range(min=1),
+        validate=validate.Range(min=1, max=MOST_EXACT),
         metadata={
             "description": "Rows of feedback since the last training that succeeded that are enough for another; only "
             "what `options` select counts, and of it what is not held out."

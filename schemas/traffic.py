@@ -9,6 +9,7 @@ from marshmallow import Schema, fields, validate
 
 from schemas.answers import AnswerSchema
 from schemas.enums import StickyKey, TrafficPolicy
+from schemas.integers import MOST_EXACT
 
 DAY_S = 24 * 3600
 
@@ -174,7 +175,7 @@ class TrafficRequestSchema(Schema):
         metadata={"description": 'Shares by version number, in any unit: `{"3": 95, "4": 5}`.'},
     )
     shadows = fields.List(
-        fields.Integer(validate=validate.Range(min=1)),
+        fields.Integer(validate=validate.Range(min=1, max=MOST_EXACT)),
         load_default=list,
         validate=validate.Length(max=MOST_VERSIONS),
         metadata={"description": "Versions that compute what another answers; stored and compared, never answered."},

@@ -7,6 +7,7 @@ from typing import Any, Self
 from marshmallow import Schema, fields, validate
 
 from schemas.enums import FeedbackChoice, TrainingStart
+from schemas.integers import MOST_EXACT
 
 HOUR_S = 3600.0
 
@@ -96,7 +97,7 @@ class TrainingOptionsSchema(Schema):
     limit = fields.Integer(
         allow_none=True,
         load_default=None,
-        validate=validate.Range(min=1),
+        validate=validate.Range(min=1, max=MOST_EXACT),
         metadata={"description": "Most items of each part of the recipe's own data."},
     )
     feedback = fields.Enum(

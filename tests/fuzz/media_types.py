@@ -42,7 +42,8 @@ def write_bytes(_context: Any, value: Any) -> bytes:
 def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
     """Say of what the events of a training consist."""
     events = raw_schema["paths"]["/v1/trainings/{training_id}/events"]["get"]
-    events["responses"]["200"]["content"]["text/event-stream"]["itemSchema"] = EVENT
+    # Its own schema is that of the whole text.
+    events["responses"]["200"]["content"]["text/event-stream"] = {"itemSchema": EVENT}
 
 
 def _encode(value: bytes | str) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from schemas.integers import MOST_EXACT
 from schemas.problems import CONTENT_TYPE
 from webapp import spec
 from webapp.app import create_app
@@ -89,6 +91,23 @@ def resolve(node: dict[str, Any]) -> dict[str, Any]:
         _, _, group, name = node["$ref"].split("/")
         node = DOCUMENT["components"][group][name]
     return node
+
+
+def types(schema: dict[str, Any]) -> list[str]:
+    """Return the types that a schema takes."""
+    named = schema.get("type", [])
+    return [named] if isinstance(named, str) else [*named]
+
+
+def schemas_within(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a schema and all that it consists of; none contains itself."""
+    found = resolve(schema)
+    yield found
+    parts = [*found.get("properties", {}).values(), found.get("items"), found.get("additionalProperties")]
+    parts += [each for word in ("anyOf", "oneOf", "allOf") for each in found.get(word, [])]
+    for part in parts:
+        if isinstance(part, dict):
+            yield from schemas_within(part)
 
 
 def answers(operation: Operation) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -240,6 +259,16 @@ def test_no_parameter_is_null(operation: Operation) -> None:
 def test_unfinished_predictions_say_where_and_when_to_look(operation: Operation) -> None:
     headers = operation.members["responses"].get("202", {"headers": {"Location", "Retry-After"}})["headers"]
     assert {"Location", "Retry-After"} <= set(headers)
+
+
+@every_operation
+def test_every_integer_of_a_body_can_be_said_back(operation: Operation) -> None:
+    bodies = operation.members.get("requestBody", {}).get("content", {}).values()
+
+    taken = [schema for body in bodies for schema in schemas_within(body.get("schema", {}))]
+
+    integers = [schema for schema in taken if "integer" in types(schema)]
+    assert [schema for schema in integers if schema.get("maximum", inf) > MOST_EXACT] == []
 
 
 def test_every_component_is_used() -> None:
