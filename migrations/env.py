@@ -7,7 +7,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 
 from store.partitions import is_partition_name
 from store.settings import Settings
-from store.tables.registry import metadata
+from store.tables import metadata
 
 TIMEOUTS = {
     # A migration that cannot get its lock at once must fail and be tried again, not queue all traffic behind it.

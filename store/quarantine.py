@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, func, select, text
 
 from schemas.enums import StopReason, WorkerRole
-from store.tables.registry import Worker  # From there, since nothing else may be imported yet: tables name each other.
+from store.tables.worker import Worker
 
 #: So many failures of one device, within the time below, and no further process serves on it.
 FAILURES = 3

@@ -16,7 +16,7 @@ from store.errors import SchemaVersionError
 from store.migrate import MIGRATIONS, migrate
 from store.models import resolve
 from store.partitions import is_partition_name, partition_names
-from store.tables.registry import metadata
+from store.tables import metadata
 from tests.factories import Rows, add_model
 
 NAME = "migrations"

@@ -13,7 +13,7 @@ from store.models import ServedVersion
 from store.partitions import partition_names
 from store.predictions import PredictionFilter, list_predictions
 from store.settings import Settings
-from store.tables.registry import metadata
+from store.tables import metadata
 from store.tenancy import TENANT_ROLE, create_tenant_database, open_tenant_session
 from tests.factories import OTHER_TENANT, TENANT, Rows, give_feedback, success
 
