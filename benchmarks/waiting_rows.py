@@ -70,7 +70,7 @@ def measure(folder: Path, rows: int, claims: int) -> list[Figure]:
 def _measure_claims(connection: Connection, worker_id: int, rows: int, claims: int) -> list[float]:
     """Claim and complete batches as a worker does, and time the claims."""
     # Ours end what takes longer than a request may.
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET statement_timeout = 0"))
     connection.execute(ADD, {"rows": rows, "tenants": TENANTS})
     connection.execute(text("ANALYZE predictions"))
     times = []
