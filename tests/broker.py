@@ -13,7 +13,6 @@ from tests.running import wait_until
 
 PREFIX = celeryconfig.broker_transport_options["global_keyprefix"]
 
-PATIENCE_S = 10.0
 
 #: Waits for so many messages and returns all that were heard, as (channel, decoded message).
 Hear = Callable[[int], list[tuple[str, Any]]]
@@ -31,11 +30,11 @@ def listening(valkey: redis.Redis, *channels: str) -> Iterator[Hear]:
     """Hear what is said on channels while the block runs."""
     pubsub = valkey.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.subscribe(*channels)
-    wait_until(lambda: all(count for _, count in valkey.pubsub_numsub(*channels)), PATIENCE_S)
+    wait_until(lambda: all(count for _, count in valkey.pubsub_numsub(*channels)))
     heard: list[tuple[str, Any]] = []
 
     def hear(count: int) -> list[tuple[str, Any]]:
-        wait_until(lambda: _take(pubsub, heard) >= count, PATIENCE_S)
+        wait_until(lambda: _take(pubsub, heard) >= count)
         return heard
 
     yield hear

@@ -27,8 +27,6 @@ from tests.frozen import OwnValkey
 from tests.running import RunningStack, wait_until
 from tests.sinks import WEBHOOK_KEY
 
-SERVER_START_S = 20.0
-
 # How long an example takes says something of the machine, not of the code.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
@@ -136,7 +134,7 @@ class _running:  # noqa: N801 - reads as a phrase where it is used
         self._server = server
 
     def __enter__(self) -> None:
-        wait_until(self._server.is_ready, SERVER_START_S)
+        wait_until(self._server.is_ready)
 
     def __exit__(self, *_: object) -> None:
         # Postgres calls SIGINT its fast shutdown: with SIGTERM it would wait for connections that tests left open.

@@ -9,8 +9,6 @@ from pathlib import Path
 from stack.embedded import prepare_valkey
 from tests.running import wait_until
 
-START_S = 20.0
-
 
 class OwnValkey:
     """A running Valkey.
@@ -25,7 +23,7 @@ class OwnValkey:
         self._process = subprocess.Popen(
             server.argv, user=server.user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(server.is_ready, START_S)
+        wait_until(server.is_ready)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ from sqlalchemy import text
 from tests.running import RunningStack, wait_until
 
 INPUTS = ((0, 0), (0, 1), (1, 0), (1, 1))
-END_TIMEOUT_S = 60.0
 
 ENDS = """
     SELECT CAST(id AS text) AS id, status, result ->> 'label' AS label FROM predictions
@@ -51,7 +50,7 @@ class Crowd:
 
     def lost(self) -> set[str]:
         """Wait for the end of all that was accepted; returns the ids that did not end once and rightly."""
-        wait_until(lambda: self._open() == 0, END_TIMEOUT_S)
+        wait_until(lambda: self._open() == 0)
         with self.stack.open_database().connect() as connection:
             found = connection.execute(text(ENDS), {"ids": list(self.accepted)}).all()
         assert len(found) == len({row.id for row in found})

@@ -23,8 +23,8 @@ from stack.state import StackState, read_state
 
 NO_VARIABLES: Mapping[str, str] = {}
 
-START_TIMEOUT_S = 90.0
-STOP_TIMEOUT_S = 30.0
+PATIENCE_S = 150.0
+"""For what is certain to come: a test that passes never waits so long, and on a busy machine nothing comes at once."""
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
 
@@ -78,13 +78,13 @@ class RunningStack:
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_until(lambda: _is_ready(var_dir, process), START_TIMEOUT_S)
+            wait_until(lambda: _is_ready(var_dir, process))
             running = cls(var_dir, port, flower_port, process)
             with running.client:
                 yield running
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(PATIENCE_S)
             output.close()
 
     @property
@@ -107,8 +107,7 @@ class RunningStack:
     def wait_for(self, name: str, *, other_than: int) -> None:
         """Wait until a process was started again and is ready."""
         wait_until(
-            lambda: any(p.name == name and p.state == "ready" and p.pid != other_than for p in self.state.processes),
-            START_TIMEOUT_S,
+            lambda: any(p.name == name and p.state == "ready" and p.pid != other_than for p in self.state.processes)
         )
 
     @contextmanager
@@ -178,7 +177,7 @@ def sample_labels() -> dict[str, str]:
     return labels
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """Wait until a condition holds, and fail the test when it does not in time."""
     until = time.monotonic() + timeout_s
     while not condition():

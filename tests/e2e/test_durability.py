@@ -18,9 +18,8 @@ from sqlalchemy import Row, text
 
 from stack.embedded import free_port
 from tests.load import crowd
-from tests.running import ROOT, RunningStack, wait_until, write_small_models
+from tests.running import PATIENCE_S, ROOT, RunningStack, wait_until, write_small_models
 
-PATIENCE_S = 60.0
 ASYNC = {"Prefer": "respond-async"}
 
 
@@ -61,16 +60,16 @@ def test_a_result_outlives_postgres_and_its_worker(tmp_path: Path) -> None:
     with RunningStack.start(var_dir, f"--models={write_small_models(tmp_path / 'models')}") as stack:
         slow_down_commits(stack)
         accepted = stack.predict_xor(headers=ASYNC).json()["id"]
-        wait_until(lambda: row_of(stack, accepted).status == "processing", PATIENCE_S)
+        wait_until(lambda: row_of(stack, accepted).status == "processing")
         # Claims are not flushed at once: a crash right after one undoes it, and its row is computed again.
         time.sleep(1.5)
         with stack.without("postgres"):
-            wait_until(lambda: any(file.stat().st_size for file in (var_dir / "spool").glob("*.spool")), PATIENCE_S)
+            wait_until(lambda: any(file.stat().st_size for file in (var_dir / "spool").glob("*.spool")))
             stack.kill("cpu-0")
-        wait_until(lambda: row_of(stack, accepted).status != "processing", PATIENCE_S)
+        wait_until(lambda: row_of(stack, accepted).status != "processing")
         # Not computed again: the first attempt's result was found on disk.
         assert [*row_of(stack, accepted)] == ["succeeded", 1, 0]
-        wait_until(lambda: not list((var_dir / "spool").glob("*.spool")), PATIENCE_S)
+        wait_until(lambda: not list((var_dir / "spool").glob("*.spool")))
 
 
 def test_a_worker_that_was_cut_off_for_long_begins_a_new_life(stack: RunningStack) -> None:
@@ -78,7 +77,7 @@ def test_a_worker_that_was_cut_off_for_long_begins_a_new_life(stack: RunningStac
     before = len(lives_of(stack))
     with stack.without("postgres"):
         time.sleep(8)
-    wait_until(lambda: stack.predict_xor().status_code == 200, PATIENCE_S)
+    wait_until(lambda: stack.predict_xor().status_code == 200)
     assert stack.pid("cpu-0") == pid
     # Its rows were given back by itself, or taken from it, but never without a new life.
     assert lives_of(stack)[before - 1 :][0] in ("self_fenced", "lease_expired")
@@ -99,7 +98,7 @@ def test_a_device_that_hangs_is_given_up_and_its_rows_are_answered(tmp_path: Pat
 
 
 def test_a_device_that_failed_three_times_is_left_alone_until_somebody_looks(stack: RunningStack) -> None:
-    wait_until(lambda: lives_of(stack)[-1] is None, PATIENCE_S)
+    wait_until(lambda: lives_of(stack)[-1] is None)
     killed = stack.kill("cpu-0", signal.SIGSTOP)
     with stack.open_database().begin() as connection:
         connection.execute(
@@ -118,16 +117,16 @@ def test_a_device_that_failed_three_times_is_left_alone_until_somebody_looks(sta
     assert 'state="quarantined"} 1.0' in stack.client.get("/metrics").text
     stopped = stack.kill("cpu-0", signal.SIGTERM)
     stack.wait_for("cpu-0", other_than=stopped)
-    wait_until(lambda: stack.predict_xor().status_code == 200, PATIENCE_S)
+    wait_until(lambda: stack.predict_xor().status_code == 200)
 
 
 def test_a_worker_that_is_told_to_stop_uses_up_no_attempt(stack: RunningStack) -> None:
     with crowd(stack) as people:
-        wait_until(lambda: len(people.accepted) >= 50, PATIENCE_S)
+        wait_until(lambda: len(people.accepted) >= 50)
         stopped = stack.kill("cpu-0", signal.SIGTERM)
         stack.wait_for("cpu-0", other_than=stopped)
         so_far = len(people.accepted)
-        wait_until(lambda: len(people.accepted) >= so_far + 50, PATIENCE_S)
+        wait_until(lambda: len(people.accepted) >= so_far + 50)
     people.assert_each_ended_once_and_rightly()
     assert {row_of(stack, each).attempt for each in people.accepted} == {1}
     assert "drained" in lives_of(stack)
@@ -175,13 +174,13 @@ def test_a_web_process_ends_without_any_client_noticing(stack: RunningStack) -> 
         for thread in threads:
             thread.start()
         try:
-            wait_until(lambda: len(people.ready) == 2 and len(people.answers) > 100, PATIENCE_S)
+            wait_until(lambda: len(people.ready) == 2 and len(people.answers) > 100)
             first.send_signal(signal.SIGTERM)
-            wait_until(lambda: people.ready == [second_url], PATIENCE_S)
+            wait_until(lambda: people.ready == [second_url])
             assert first.poll() is None
             assert first.wait(PATIENCE_S) == 0
             so_far = len(people.answers)
-            wait_until(lambda: len(people.answers) > so_far + 100, PATIENCE_S)
+            wait_until(lambda: len(people.answers) > so_far + 100)
         finally:
             people.over.set()
             for thread in threads:
@@ -198,7 +197,7 @@ def test_who_waits_for_an_answer_gets_one_from_a_web_process_that_ends(stack: Ru
             answers: list[httpx.Response] = []
             thread = threading.Thread(target=lambda: answers.append(_ask_and_wait(stack, url)))
             thread.start()
-            wait_until(lambda: _open_predictions(stack) > 0, PATIENCE_S)
+            wait_until(lambda: _open_predictions(stack) > 0)
             process.send_signal(signal.SIGTERM)
             thread.join()
         finally:
@@ -238,7 +237,7 @@ def _web_process(stack: RunningStack, *options: str) -> Iterator[tuple["subproce
         )
         try:
             with httpx.Client(timeout=5.0) as client:
-                wait_until(lambda: _is_ready(client, url), PATIENCE_S)
+                wait_until(lambda: _is_ready(client, url))
             yield process, url
         finally:
             if process.poll() is None:
@@ -251,4 +250,4 @@ def _settled(request: pytest.FixtureRequest) -> None:
     """Let what the test before broke be whole again, where a test shares the stack."""
     if "stack" in request.fixturenames:
         shared: RunningStack = request.getfixturevalue("stack")
-        wait_until(lambda: shared.predict_xor().status_code == 200, PATIENCE_S)
+        wait_until(lambda: shared.predict_xor().status_code == 200)

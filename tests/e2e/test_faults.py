@@ -9,11 +9,12 @@ import redis
 from tests.broker import PREFIX
 from tests.load import crowd
 from tests.running import RunningStack, wait_until
+from webapp.prefer import DEFAULT_WAIT_S
 
 
 def requests_seen(people_accepted: dict[str, tuple[int, int]], count: int) -> None:
     """Wait until the load has really begun."""
-    wait_until(lambda: len(people_accepted) >= count, 30)
+    wait_until(lambda: len(people_accepted) >= count)
 
 
 def test_killing_the_worker_under_load_loses_and_doubles_nothing(stack: RunningStack) -> None:
@@ -38,7 +39,7 @@ def test_flushing_valkey_under_load_loses_nothing(stack: RunningStack, stack_val
 def test_a_worker_that_hangs_past_its_lease_stores_no_stale_result(stack: RunningStack) -> None:
     pid = stack.kill("cpu-0", signal.SIGSTOP)
     accepted = stack.predict_xor(headers={"Prefer": "respond-async"}).json()["id"]
-    wait_until(lambda: _lease_lost(stack), 30)
+    wait_until(lambda: _lease_lost(stack))
     stack.kill("cpu-0", signal.SIGCONT)
     ended = stack.client.get(f"/v1/predictions/{accepted}", headers={"Prefer": "wait=30"})
     assert ended.json()["result"]["label"] == "1"
@@ -54,7 +55,7 @@ def test_without_postgres_requests_are_refused_at_once(stack: RunningStack) -> N
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
     assert response.json()["type"] == "database-unavailable"
-    assert took_s < 0.5
+    assert took_s < DEFAULT_WAIT_S
 
 
 def test_postgres_that_dies_under_load_loses_nothing_that_was_accepted(stack: RunningStack) -> None:
@@ -83,7 +84,7 @@ def test_a_worker_outlives_a_valkey_that_refuses_to_write(stack: RunningStack, s
             assert stack.predict_xor().status_code == 200
     finally:
         stack_valkey.replicaof("NO", "ONE")
-    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
+    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100)
     assert stack.pid("cpu-0") == pid
 
 
@@ -92,7 +93,7 @@ def test_garbage_in_a_queue_ends_no_worker(stack: RunningStack, stack_valkey: re
     pid = stack.pid("cpu-0")
     queue = f"{PREFIX}inference"
     stack_valkey.lpush(queue, garbage)
-    wait_until(lambda: stack_valkey.llen(queue) == 0, 10)
+    wait_until(lambda: stack_valkey.llen(queue) == 0)
     assert stack.predict_xor().json()["result"]["label"] == "1"
     assert stack.pid("cpu-0") == pid
 
@@ -100,7 +101,7 @@ def test_garbage_in_a_queue_ends_no_worker(stack: RunningStack, stack_valkey: re
 def test_after_valkey_is_back_doorbells_ring_again(stack: RunningStack) -> None:
     with stack.without("valkey"):
         stack.predict_xor()
-    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100, 30)
+    wait_until(lambda: stack.predict_xor().json()["timings_ms"]["queued"] < 100)
 
 
 @pytest.mark.parametrize("name", ["web", "beat", "maintenance", "training", "fetch", "flower", "valkey"])

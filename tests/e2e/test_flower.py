@@ -30,12 +30,12 @@ def test_flower_names_the_workers_by_device(flower: httpx.Client) -> None:
     def names() -> set[str]:
         return {name.partition("@")[0] for name in flower.get("/api/workers", params={"refresh": 1}).json()}
 
-    wait_until(lambda: {"cpu-0", "training", "maintenance"} <= names(), 30)
+    wait_until(lambda: {"cpu-0", "training", "maintenance"} <= names())
 
 
 def test_flower_shows_prediction_ids_in_the_arguments_of_a_task(stack: RunningStack, flower: httpx.Client) -> None:
     prediction = stack.predict_xor().json()["id"]
-    wait_until(lambda: any(prediction in kwargs for kwargs in rings(flower)), 30)
+    wait_until(lambda: any(prediction in kwargs for kwargs in rings(flower)))
 
 
 def test_the_tasks_page_shows_a_prediction_in_a_browser(stack: RunningStack, page: Page) -> None:

@@ -16,10 +16,9 @@ from stack.embedded import free_port
 from stack.state import leftovers, read_state
 from store.tables import registry  # noqa: F401 - mappers name each other
 from store.tunings import store_layout
-from tests.running import ROOT, START_TIMEOUT_S, RunningStack, wait_until, write_small_models
+from tests.running import PATIENCE_S, ROOT, RunningStack, wait_until, write_small_models
 
 # The promise for a drain, and a command's patience beyond it.
-DRAIN_S = 20.0
 COMMAND_S = 120.0
 
 
@@ -52,7 +51,7 @@ def test_a_stack_grows_to_what_was_measured_and_remembers_it_with_its_answers(tm
                 threads=1,
                 figures={"model": "garments", "layouts": []},
             )
-        wait_until(lambda: "cpu:1" in devices(first), START_TIMEOUT_S)
+        wait_until(lambda: "cpu:1" in devices(first))
     with RunningStack.start(tmp_path / "var", "--workers=auto", models) as second:
         assert second.client.get(f"/v1/predictions/{made['id']}").json() == made
         assert {"cpu:0", "cpu:1"} <= devices(second)
@@ -69,7 +68,7 @@ def test_a_signal_drains_in_order_and_ends_with_0(tmp_path: Path, number: signal
     with RunningStack.start(tmp_path / "var", models) as running:
         children = psutil.Process(running.process.pid).children(recursive=True)
         running.process.send_signal(number)
-        assert running.process.wait(DRAIN_S) == 0
+        assert running.process.wait(PATIENCE_S) == 0
         assert [child for child in children if child.is_running()] == []
         assert not (running.var_dir / "stack.json").exists()
 
@@ -82,7 +81,7 @@ def test_a_detached_stack_answers_until_down_stops_it(tmp_path: Path) -> None:
     processes = leftovers(read_state(tmp_path / "var"))
     assert httpx.get(f"http://127.0.0.1:{port}/health/ready").json()["checks"]["workers"] == 1
     assert torchqueue("down", var).returncode == 0
-    assert psutil.wait_procs(processes, DRAIN_S)[1] == []
+    assert psutil.wait_procs(processes, PATIENCE_S)[1] == []
 
 
 def test_a_stack_on_a_folder_in_use_is_refused_in_one_line(stack: RunningStack) -> None:

@@ -8,9 +8,8 @@ import httpx
 
 from stack.bootstrap import BUNDLED
 from tests.load import Crowd, asking
-from tests.running import RunningStack, wait_until
+from tests.running import PATIENCE_S, RunningStack, wait_until
 
-PATIENCE_S = 30.0
 ROUNDS = 3
 
 FOLDER = BUNDLED / "xor"
@@ -69,4 +68,4 @@ def _change(stack: RunningStack, path: str) -> None:
 
 def _see(people: Readers, number: int) -> None:
     """Wait until the version answers."""
-    wait_until(lambda: bool(people.answers) and people.answers[-1][0] == number, PATIENCE_S)
+    wait_until(lambda: bool(people.answers) and people.answers[-1][0] == number)

@@ -18,10 +18,9 @@ from stack.embedded import LOOPBACK, free_port
 from stack.plan import web_command
 from store.migrate import MIGRATIONS
 from tests.load import Crowd, asking
-from tests.running import ROOT, STOP_TIMEOUT_S, RunningStack, code_of, wait_until
+from tests.running import PATIENCE_S, ROOT, RunningStack, code_of, wait_until
 
 NEW_DEVICE = "cpu:1"
-READY_TIMEOUT_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_old_and_new_code_side_by_side_refuse_nobody_while_the_database_is_migra
             _migrate(stack)
             _wait_for(of_old, 50)
             with _new_web(stack) as url, _new_worker(stack), asking(Crowd(stack, url=url), clients=4) as of_new:
-                wait_until(lambda: {"cpu:0", NEW_DEVICE} <= _devices(of_new), READY_TIMEOUT_S)
+                wait_until(lambda: {"cpu:0", NEW_DEVICE} <= _devices(of_new))
                 _wait_for(of_new, 100)
                 _wait_for(of_old, 100)
         of_old.assert_each_ended_once_and_rightly()
@@ -78,7 +77,7 @@ def _new_web(stack: RunningStack) -> Iterator[str]:
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     with _running(stack, web_command(host=LOOPBACK, port=port, processes=1), "web-new"):
-        wait_until(lambda: _is_ready(url), READY_TIMEOUT_S)
+        wait_until(lambda: _is_ready(url))
         yield url
 
 
@@ -92,7 +91,7 @@ def _new_worker(stack: RunningStack) -> Iterator[None]:
             with stack.open_database().connect() as connection:
                 return bool(connection.execute(live, {"device": NEW_DEVICE}).scalar_one())
 
-        wait_until(is_there, READY_TIMEOUT_S)
+        wait_until(is_there)
         yield
 
 
@@ -104,7 +103,7 @@ def _running(stack: RunningStack, command: list[str], name: str) -> Iterator[Non
             yield
         finally:
             process.terminate()
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(PATIENCE_S)
 
 
 def _environment(stack: RunningStack) -> dict[str, str]:
@@ -134,7 +133,7 @@ def _revision(stack: RunningStack) -> str:
 def _wait_for(people: Crowd, more: int) -> None:
     """Wait until the clients were answered so many times more, or one was refused."""
     until = len(people.accepted) + more
-    wait_until(lambda: len(people.accepted) >= until or bool(people.refused), READY_TIMEOUT_S)
+    wait_until(lambda: len(people.accepted) >= until or bool(people.refused))
 
 
 def _git(*arguments: str) -> bytes:

@@ -14,7 +14,6 @@ from tests.running import RunningStack, wait_until
 
 PATH = "/v1/models/xor/traffic"
 COMPARISON = "/v1/models/xor/comparison"
-PATIENCE_S = 30.0
 REQUESTS = 80
 
 
@@ -41,7 +40,7 @@ def arms(stack: RunningStack) -> Iterator[Arms]:
 
 def test_a_split_serves_compares_and_stops_itself(stack: RunningStack, arms: Arms) -> None:
     put(stack, {"policy": "fixed", "weights": {str(arms.champion): 50, str(arms.good): 50}, "sticky": "header"})
-    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion, arms.good}, PATIENCE_S)
+    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion, arms.good})
     first = ask_many(stack, REQUESTS)
     assert ask_many(stack, REQUESTS) == first, "each key stays with its version"
 
@@ -51,8 +50,8 @@ def test_a_split_serves_compares_and_stops_itself(stack: RunningStack, arms: Arm
     assert not found["sample_ratio"]["off"]
 
     put(stack, {"policy": "fixed", "weights": {str(arms.champion): 50, str(arms.broken): 50}})
-    wait_until(lambda: has_stopped(stack), PATIENCE_S)
-    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion}, PATIENCE_S)
+    wait_until(lambda: has_stopped(stack))
+    wait_until(lambda: {*ask_many(stack, 10)} == {arms.champion})
 
 
 def put(stack: RunningStack, plan: dict[str, Any]) -> None:

@@ -13,8 +13,6 @@ from werkzeug.serving import make_server
 
 from tests.running import ROOT, RunningStack, wait_until
 
-ARRIVES_S = 30.0
-
 Events = dict[str, dict[str, Any]]
 
 
@@ -56,7 +54,7 @@ def subjects(events: Events) -> set[str]:
 def test_a_prediction_that_ends_is_told_and_verified(stack: RunningStack, events: Events) -> None:
     prediction = stack.predict_xor().json()["id"]
 
-    wait_until(lambda: prediction in subjects(events), ARRIVES_S)
+    wait_until(lambda: prediction in subjects(events))
 
     [event] = [each for each in events.values() if each["data"]["id"] == prediction]
     assert (event["type"], event["data"]["status"], event["data"]["model"]) == (
@@ -68,10 +66,10 @@ def test_a_prediction_that_ends_is_told_and_verified(stack: RunningStack, events
 
 def test_every_attempt_can_be_read_afterwards(stack: RunningStack, webhook: dict[str, Any], events: Events) -> None:
     asked = stack.client.post(f"/v1/webhooks/{webhook['id']}/test")
-    wait_until(lambda: asked.json()["id"] in events, ARRIVES_S)
+    wait_until(lambda: asked.json()["id"] in events)
 
     location = asked.headers["Location"]
-    wait_until(lambda: stack.client.get(location).json()["state"] == "delivered", ARRIVES_S)
+    wait_until(lambda: stack.client.get(location).json()["state"] == "delivered")
     [attempt] = stack.client.get(location).json()["attempts_made"]
     assert (attempt["status_code"], attempt["error"]) == (204, None)
 
@@ -84,7 +82,7 @@ def test_a_delivery_worker_that_is_killed_under_load_loses_nothing(stack: Runnin
             killed = stack.kill("delivery")
             stack.wait_for("delivery", other_than=killed)
 
-    wait_until(lambda: accepted <= subjects(events), ARRIVES_S)
+    wait_until(lambda: accepted <= subjects(events))
 
 
 def test_the_receiver_refuses_what_another_signed(webhook: dict[str, Any], events: Events) -> None:

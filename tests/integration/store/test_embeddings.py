@@ -21,8 +21,6 @@ from store.models import ServedVersion
 from tests.factories import OTHER_TENANT, TENANT, Rows, add_model, success
 from tests.running import wait_until
 
-PATIENCE_S = 10.0
-
 EAST, NORTH, WEST = (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)
 
 #: More than one look at the graph brings.
@@ -230,7 +228,7 @@ def test_a_removal_waits_for_the_put_that_is_being_written_and_removes_it(
     with database.connect() as writing, writing.begin():
         embeddings.write(writing, [Computed(id=claim.id, fence=claim.fence, embedding=EAST)])
         removing: Future[None] = in_thread.submit(_remove, database, index.rows.version)
-        wait_until(lambda: _somebody_waits(index.rows.connection), PATIENCE_S)
+        wait_until(lambda: _somebody_waits(index.rows.connection))
 
     removing.result()
     assert index.near(EAST) == [[]]

@@ -46,4 +46,4 @@ def test_an_armed_process_reads_and_writes_as_any_other(database: Engine) -> Non
 
 def test_a_process_that_dies_before_the_answer_has_sent_its_statement(database: Engine) -> None:
     assert write(database, "died-waiting", "sent:kill") == ""
-    wait_until(lambda: is_written(database, "died-waiting"), 5)
+    wait_until(lambda: is_written(database, "died-waiting"))

@@ -23,7 +23,6 @@ from tests.outage import cut_off
 from tests.running import wait_until
 
 RESULTS = "results"
-PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_when_postgres_is_back_all_that_waits_is_stored_and_nothing_is_left_on_d
         for claim in claims:
             completion.finish([success(claim)])
 
-    wait_until(lambda: not completion.waits(), PATIENCE_S)
+    wait_until(lambda: not completion.waits())
 
     assert committed.statuses([claim.id for claim in claims]) == ["succeeded"] * 2
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +123,7 @@ def test_an_outcome_that_waited_is_dropped_when_somebody_else_has_its_row(
         ledger.release(committed.connection, [claim], keep_attempt=False)
         [again] = committed.claim()
 
-    wait_until(lambda: not completion.waits(), PATIENCE_S)
+    wait_until(lambda: not completion.waits())
 
     row = committed.get(claim.id)
     assert (row.status, row.fence, row.result) == ("processing", again.fence, None)

@@ -13,11 +13,9 @@ from sqlalchemy import Engine, text
 from store import delivery_ledger, ledger
 from store.settings import Settings
 from tests.factories import Rows
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from tests.sinks import WEBHOOK_KEY, Sink, answer, running_sink
 from tests.webhooks import Hooks
-
-START_S = 30.0
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -74,8 +72,8 @@ def test_it_sends_registers_and_leaves_in_order(hooks: Hooks, sink: Sink, start:
     process = start()
 
     hooks.write(endpoint, "a")
-    wait_until(lambda: bool(sink.at("/hook")), START_S)
-    wait_until(lambda: hooks.written()[0].state == "delivered", START_S)
+    wait_until(lambda: bool(sink.at("/hook")))
+    wait_until(lambda: hooks.written()[0].state == "delivered")
     assert live(hooks) == 1
     process.send_signal(signal.SIGTERM)
 
@@ -91,12 +89,12 @@ def test_what_it_was_killed_over_is_sent_again_under_the_same_id(
     [delivery] = hooks.write(endpoint, "a")
 
     killed = start(TORCHQUEUE_FAILPOINT=f"{place}:kill")
-    assert killed.wait(START_S) == -signal.SIGKILL
+    assert killed.wait(PATIENCE_S) == -signal.SIGKILL
     assert (hooks.get(delivery).state, len(sink.at("/hook"))) == ("sending", sent_before)
     # As the supervisor does that sees it die.
     ledger.release_dead_worker(hooks.connection, host=socket.gethostname(), pid=killed.pid)
     start()
-    wait_until(lambda: hooks.get(delivery).state == "delivered", START_S)
+    wait_until(lambda: hooks.get(delivery).state == "delivered")
 
     received = sink.at("/hook")
     assert len(received) == sent_before + 1
@@ -109,10 +107,10 @@ def test_two_of_them_send_everything_once(hooks: Hooks, sink: Sink, start: Start
     endpoints = [hooks.add(url=sink.when(f"/hook-{index}", answer(204))) for index in range(5)]
     start()
     start()
-    wait_until(lambda: live(hooks) == 2, START_S)
+    wait_until(lambda: live(hooks) == 2)
 
     written = [hooks.write(endpoint, *map(str, range(20))) for endpoint in endpoints]
-    wait_until(lambda: {row.state for row in hooks.written()} == {"delivered"}, START_S)
+    wait_until(lambda: {row.state for row in hooks.written()} == {"delivered"})
 
     ids = [received.id for received in sink.received]
     assert sorted(ids) == sorted(str(each) for group in written for each in group)
@@ -122,7 +120,7 @@ def test_without_the_key_of_the_secrets_it_waits_and_leaves_in_order(
     hooks: Hooks, start: Start, database: Engine
 ) -> None:
     process = start(TORCHQUEUE_WEBHOOK_KEY="", TORCHQUEUE_WEBHOOK_KEY_FILE="/nonexistent/key")
-    wait_until(lambda: live(hooks) == 1, START_S)
+    wait_until(lambda: live(hooks) == 1)
 
     process.send_signal(signal.SIGTERM)
 

@@ -32,8 +32,6 @@ from tests.integration.tasks.conftest import DEVICE, QUEUE, MakeDrainer, make_li
 from tests.outage import cut_off
 from tests.running import SAMPLES, wait_until
 
-PATIENCE_S = 10.0
-
 TABLE = {(0.0, 0.0): "0", (0.0, 1.0): "1", (1.0, 0.0): "1", (1.0, 1.0): "0"}
 
 
@@ -324,7 +322,7 @@ def test_no_result_outlives_its_drain(make_drainer: MakeDrainer, committed: Rows
     with database.begin() as other, ThreadPoolExecutor(1) as pool:
         drainer = make_drainer(engine=InterruptedEngine(lambda: _lock(other, prediction_id)))
         draining = pool.submit(drainer.drain)
-        wait_until(lambda: _somebody_waits_for_a_row(committed), PATIENCE_S)
+        wait_until(lambda: _somebody_waits_for_a_row(committed))
 
         assert not draining.done()
         other.rollback()
@@ -410,14 +408,14 @@ def test_a_worker_whose_results_wait_claims_nothing_more(
         drainer.drain()
 
         assert committed.statuses([first, prediction_id]) == ["processing", "queued"]
-    wait_until(lambda: committed.status(first) == "succeeded", PATIENCE_S)
+    wait_until(lambda: committed.status(first) == "succeeded")
 
     def is_drained() -> bool:
         drainer.drain()
         return committed.status(prediction_id) == "succeeded"
 
     # A worker hears of its commit a moment after others see it, and claims nothing until then.
-    wait_until(is_drained, PATIENCE_S)
+    wait_until(is_drained)
     results.dispose()
 
 

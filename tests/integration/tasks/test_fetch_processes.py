@@ -18,11 +18,9 @@ from store.models import ServedVersion
 from store.settings import Settings
 from tests.factories import Rows, autocommit
 from tests.outside import Outside, reply, running_outside
-from tests.running import ROOT, SAMPLES, wait_until
+from tests.running import PATIENCE_S, ROOT, SAMPLES, wait_until
 
 PHOTO = (SAMPLES / "sandal-01.png").read_bytes()
-
-START_S = 60.0
 
 
 @contextmanager
@@ -63,7 +61,7 @@ def test_a_fetcher_that_is_killed_while_it_fetches_loses_nothing(
     with running_outside() as outside:
         ids = [rows.add(input=None, image_url=outside.answer(f"/{number}.png", answer)) for number in range(3)]
         with running_fetcher(settings, outside) as first:
-            assert held.wait(START_S)
+            assert held.wait(PATIENCE_S)
             first.send_signal(signal.SIGKILL)
             first.wait()
             released.set()
@@ -71,7 +69,7 @@ def test_a_fetcher_that_is_killed_while_it_fetches_loses_nothing(
             with autocommit(database) as connection:
                 ledger.release_dead_worker(connection, host=socket.gethostname(), pid=first.pid)
         with running_fetcher(settings, outside):
-            wait_until(lambda: all(rows.get(each).input_sha256 for each in ids), START_S)
+            wait_until(lambda: all(rows.get(each).input_sha256 for each in ids))
 
         claims = rows.claim()
     assert sorted(claim.id for claim in claims) == sorted(ids)

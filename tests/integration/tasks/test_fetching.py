@@ -90,7 +90,7 @@ def is_over(rows: Rows, prediction_id: UUID) -> bool:
 def add_and_wait(rows: Rows, url: str, **changes: object) -> UUID:
     """Submit one with a URL and wait until its fetch is over."""
     prediction_id = rows.add(input=None, image_url=url, **changes)
-    wait_until(lambda: is_over(rows, prediction_id), 20)
+    wait_until(lambda: is_over(rows, prediction_id))
     return prediction_id
 
 
@@ -207,7 +207,7 @@ def test_a_cancelled_prediction_is_fetched_no_more(fetcher: Fetcher, rows: Rows,
     fetcher._stopping.clear()
 
     fetcher.take()
-    wait_until(lambda: is_over(rows, prediction_id), 20)
+    wait_until(lambda: is_over(rows, prediction_id))
     assert (outside.seen, rows.status(prediction_id)) == ([], "canceled")
 
 

@@ -30,8 +30,6 @@ from tests.running import wait_until
 
 pytestmark = pytest.mark.usefixtures("one")
 
-PATIENCE_S = 20.0
-
 
 class Member:
     """A worker of one device, without the thread that would look by itself."""
@@ -115,7 +113,7 @@ def test_the_thread_looks_by_itself(member: Member, database: Database) -> None:
 
     _promote(database, 2)
 
-    wait_until(lambda: _aliases(database) == (2, None), PATIENCE_S)
+    wait_until(lambda: _aliases(database) == (2, None))
     member.follower.stop()
 
 

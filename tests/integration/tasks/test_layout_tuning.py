@@ -161,7 +161,7 @@ def test_an_idle_worker_measures_it_once_all_versions_are_measured(
     idle = IdleTuning(loader, layout_tuning)
     idle.start()
     try:
-        wait_until(lambda: raced == ["idle"], 30.0)
+        wait_until(lambda: raced == ["idle"])
     finally:
         idle.stop()
 

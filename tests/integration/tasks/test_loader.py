@@ -20,8 +20,6 @@ from tasks.loader import ModelLoader
 from tests.factories import BUNDLED_MODELS, VECTOR_CONFIG, Rows, add_model
 from tests.running import wait_until
 
-PATIENCE_S = 20.0
-
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
@@ -155,7 +153,7 @@ def _weights() -> bytes:
 
 
 def _wait_until_loaded(loader: ModelLoader) -> None:
-    wait_until(lambda: not loader.loading(), PATIENCE_S)
+    wait_until(lambda: not loader.loading())
 
 
 def _register(database: Database, name: str, weights_sha256: str, **changes: Any) -> ServedVersion:

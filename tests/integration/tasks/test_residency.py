@@ -21,9 +21,7 @@ from store.objects import ObjectStore
 from tasks.drainer import Drainer
 from tests.factories import VECTOR_CONFIG, Rows, add_model
 from tests.integration.tasks.conftest import DEVICE, MakeDrainer
-from tests.running import wait_until
-
-PATIENCE_S = 20.0
+from tests.running import PATIENCE_S, wait_until
 
 MEBIBYTE = 1024 * 1024
 
@@ -79,7 +77,7 @@ def test_rows_of_a_model_that_is_being_loaded_stall_no_others(
     waiting, ready = _rows_of(committed, database, objects, "slow").add(), committed.add()
     with ThreadPoolExecutor(1) as pool:
         draining = pool.submit(drainer.drain)
-        wait_until(lambda: committed.status(ready) == "succeeded", PATIENCE_S)
+        wait_until(lambda: committed.status(ready) == "succeeded")
 
         assert committed.status(waiting) == "queued"
         slow_engine.may_load.set()
@@ -100,7 +98,7 @@ def test_a_worker_that_stops_waits_for_no_load(
     drainer = make_drainer(engine=slow_engine)
     with ThreadPoolExecutor(1) as pool:
         draining = pool.submit(drainer.drain)
-        wait_until(lambda: bool(drainer._loader.loading()), PATIENCE_S)
+        wait_until(lambda: bool(drainer._loader.loading()))
         drainer.stop()
 
         assert draining.result(PATIENCE_S) is False

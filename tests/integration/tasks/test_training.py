@@ -37,7 +37,7 @@ from tasks.training import TrainingRunner
 from tasks.training_folder import Place, prepare_folder
 from tasks.training_process import TrainingProcess
 from tests.factories import Rows, autocommit, clean, success
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.posted import pack_json
 
 TINY = TrainingOptions(epochs=2, feedback=FeedbackChoice.NONE)
@@ -49,7 +49,6 @@ ENDLESS = replace(TINY, epochs=2_000)
 ENDLESS_PAIR = replace(TINY, epochs=100_000, processes=2)
 PAIR_AND_LAUNCHER = 3
 
-PATIENCE_S = 60.0
 
 #: Rows whose input is a file that is not in the object store any more.
 NO_FILE: dict[str, Any] = {"input": None, "input_sha256": "0" * 64}
@@ -246,7 +245,7 @@ def test_a_cancelled_training_ends_within_seconds_and_leaves_no_process(
 
     with database.begin() as connection:
         assert ledger.cancel(connection, training_id)
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
     assert jobs() == []
@@ -270,7 +269,7 @@ def test_a_worker_that_stops_gives_its_training_back(runner: TrainingRunner, dat
     wait_for_job()
 
     runner.stop()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
     training = read(database, training_id)
     assert (training.status, training.crash_count) == ("queued", 0)
@@ -319,7 +318,7 @@ def test_a_cancelled_training_of_two_processes_leaves_none(runner: TrainingRunne
 
     with database.begin() as connection:
         assert ledger.cancel(connection, training_id)
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
     assert [job for job in started if is_alive(job)] == []
@@ -338,8 +337,7 @@ def test_processes_that_train_together_die_with_their_launcher(
         while is_running and not isinstance(process.read(PATIENCE_S)[0], dict):
             pass
         os.kill(process.pid, signal.SIGKILL)
-        # Those that start are in the middle of their imports, which take longer than to notice.
-        wait_until(lambda: not any(map(is_alive, ranks)), 5 if is_running else PATIENCE_S)
+        wait_until(lambda: not any(map(is_alive, ranks)))
 
 
 @pytest.mark.usefixtures("runner")
@@ -493,7 +491,7 @@ def test_a_cancel_is_seen_while_inputs_are_fetched(
 
     with database.begin() as connection:
         assert ledger.cancel(connection, training_id)
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
     assert jobs() == []

@@ -214,7 +214,7 @@ def test_an_idle_worker_measures_by_itself(
     idle = IdleTuning(loader)
     idle.start()
     try:
-        wait_until(lambda: _dtype(engine) == "torch.bfloat16", 20.0)
+        wait_until(lambda: _dtype(engine) == "torch.bfloat16")
     finally:
         idle.stop()
 

@@ -18,7 +18,6 @@ LONG = {"Prefer": "wait=30"}
 NO_WAIT = {"Prefer": "wait=0"}
 
 # Long enough on a busy machine; nothing of ours should take a tenth of it.
-PATIENCE_S = 20.0
 
 ApiFor = Callable[..., Api]
 InThread = Callable[[Callable[[], TestResponse]], "Future[TestResponse]"]

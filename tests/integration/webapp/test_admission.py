@@ -22,8 +22,6 @@ from tests.running import wait_until
 from webapp.fast_lane import FastLane
 from webapp.services import EXTENSION, Services
 
-PATIENCE_S = 60.0
-
 #: A row a second.
 RATES = '{"xor/1": {"fixed_ms": 0, "item_ms": 1000, "load_ms": 0, "used": 0, "age_ms": 0}}'
 
@@ -55,11 +53,11 @@ def slow_worker(
     services.pressure._efficiency.value = 1.0
     with autocommit(database) as connection:
         connection.execute(REGISTER)
-    wait_until(lambda: services.pressure.work_s("xor/1", 1) == 1.0, PATIENCE_S)
+    wait_until(lambda: services.pressure.work_s("xor/1", 1) == 1.0)
     yield
     with autocommit(database) as connection:
         connection.execute(text("DELETE FROM workers WHERE name = 'slow'"))
-    wait_until(lambda: services.pressure.work_s("xor/1", 1) != 1.0, PATIENCE_S)
+    wait_until(lambda: services.pressure.work_s("xor/1", 1) != 1.0)
 
 
 @pytest.fixture
@@ -73,7 +71,7 @@ def queue(database: Database, xor: ServedVersion) -> Iterator[Rows]:
 def busy(slow_worker: None, queue: Rows, services: Services) -> Rows:  # noqa: ARG001 - nobody else takes them
     """Forty rows of nobody wait, which is ten too many."""
     queue.add_many(40)
-    wait_until(lambda: services.pressure.rows() == 40, PATIENCE_S)
+    wait_until(lambda: services.pressure.rows() == 40)
     return queue
 
 
@@ -153,12 +151,12 @@ def test_an_answer_from_memory_needs_no_room(
     monkeypatch.setattr(services.cache, "may_answer", lambda *_: True)
     with open_session(database) as session:
         configure(session, name="xor", settings=ModelSettings(cache=CacheSettings(ttl_s=60, max_bytes=MEBIBYTE)))
-    wait_until(lambda: services.models.resolve("xor", None).settings.cache is not None, PATIENCE_S)
+    wait_until(lambda: services.models.resolve("xor", None).settings.cache is not None)
 
     assert api.predict_xor(headers=NO_WAIT).status_code == 202
     with open_session(database) as session:
         configure(session, name="xor", settings=ModelSettings())
-    wait_until(lambda: services.models.resolve("xor", None).settings.cache is None, PATIENCE_S)
+    wait_until(lambda: services.models.resolve("xor", None).settings.cache is None)
 
 
 @pytest.mark.usefixtures("busy")

@@ -16,8 +16,6 @@ from tests.integration.webapp.conftest import ApiFor
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 
-PATIENCE_S = 30.0
-
 
 @pytest.fixture
 def second(database: Database) -> Any:
@@ -214,7 +212,7 @@ def run(api: Api, database: Database, location: str) -> dict[str, Any]:
         advance_backtests(database)
         return bool(api.get(location).get_json()["status"] != "running")
 
-    wait_until(finished, PATIENCE_S)
+    wait_until(finished)
     body: dict[str, Any] = api.get(location).get_json()
     return body
 

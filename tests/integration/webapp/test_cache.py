@@ -17,12 +17,10 @@ from store.promotion import promote
 from tests.factories import VECTOR_CONFIG, clean, submission
 from tests.integration.serving import Api, BackgroundWorker, make_key
 from tests.integration.webapp.conftest import InThread
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.cache import ResultCache
 from webapp.services import EXTENSION, Services
 from webapp.tickets import Ticket
-
-PATIENCE_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +37,7 @@ def set_cache(app: Flask, database: Database, settings: CacheSettings | None) ->
     services: Services = app.extensions[EXTENSION]
     with open_session(database) as session:
         configure(session, name="xor", settings=ModelSettings(cache=settings))
-    wait_until(lambda: services.models.resolve("xor", None).settings.cache == settings, PATIENCE_S)
+    wait_until(lambda: services.models.resolve("xor", None).settings.cache == settings)
 
 
 def test_the_same_input_is_answered_from_memory(api: Api) -> None:
@@ -116,7 +114,7 @@ def test_identical_requests_in_flight_share_one_computation(
 ) -> None:
     with worker.paused():
         asked = [in_thread(api.predict_xor) for _ in range(4)]
-        wait_until(lambda: _waiting(services_of_app) == 1, PATIENCE_S)
+        wait_until(lambda: _waiting(services_of_app) == 1)
 
     bodies = [each.result(PATIENCE_S).get_json() for each in asked]
     assert sorted(body["cached"] for body in bodies) == [False, True, True, True]
@@ -138,11 +136,11 @@ def test_a_promotion_leaves_older_answers_out_of_reach(api: Api, app: Flask, dat
     api.predict_xor()
     old = services.models.resolve("xor", None)
     _promote_copy(database, old)
-    wait_until(lambda: services.models.resolve("xor", None).number != old.number, PATIENCE_S)
+    wait_until(lambda: services.models.resolve("xor", None).number != old.number)
 
     body = api.predict_xor().get_json()
     clean(database)
-    wait_until(lambda: services.models.resolve("xor", None).number == old.number, PATIENCE_S)
+    wait_until(lambda: services.models.resolve("xor", None).number == old.number)
     assert (body["version"], body["cached"]) == (old.number + 1, False)
 
 

@@ -20,14 +20,12 @@ from store.settings import Settings
 from tasks.doorbell import Doorbell
 from tests.broker import PREFIX, waiting_messages
 from tests.factories import Rows, submission
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.balancer import WorkerView
 from webapp.dispatch import Dispatcher
 from webapp.errors import DatabaseUnavailableError, InvalidInputError
 from webapp.learned import LearnedBalancer
 from webapp.tickets import Ticket
-
-PATIENCE_S = 10.0
 
 QUEUE = "inference-cpu-0"
 
@@ -156,7 +154,7 @@ def test_requests_that_come_together_share_one_statement(
         with _held_back(database):
             handed_in = [pool.submit(dispatcher.submit, [ticket]) for ticket in tickets]
             # The first comer is held back with its own; the others have handed theirs in and may wait.
-            wait_until(lambda: sum(each.done() for each in handed_in) == len(tickets) - 1, PATIENCE_S)
+            wait_until(lambda: sum(each.done() for each in handed_in) == len(tickets) - 1)
         for ticket in tickets:
             ticket.wait(PATIENCE_S)
 
@@ -235,7 +233,7 @@ def test_a_request_that_was_refused_while_it_waited_is_not_stored(
 def test_a_worker_is_rung_for_a_row(start: StartDispatcher, ask: Ask, doorbell: RecordingDoorbell) -> None:
     ticket = _send(start(QUEUE), ask())
 
-    wait_until(lambda: bool(doorbell.rings), PATIENCE_S)
+    wait_until(lambda: bool(doorbell.rings))
     expected = RunPredictions(model="xor", version=1, prediction_ids=[str(ticket.submission.id)])
     assert doorbell.rings == [(QUEUE, expected)]
 
@@ -245,7 +243,7 @@ def test_without_a_live_worker_the_shared_queue_is_rung(
 ) -> None:
     _send(start(), ask())
 
-    wait_until(lambda: bool(doorbell.rings), PATIENCE_S)
+    wait_until(lambda: bool(doorbell.rings))
     assert doorbell.rings[0][0] == QueueName.INFERENCE
 
 
@@ -282,7 +280,7 @@ def test_an_idle_worker_is_rung_for_the_rows_committed_since(
 
     dispatcher.hear_idle([QUEUE])
 
-    wait_until(lambda: len(doorbell.rings) == 2, PATIENCE_S)
+    wait_until(lambda: len(doorbell.rings) == 2)
     assert doorbell.ids[1] == [str(ticket.submission.id) for ticket in rest]
 
 
@@ -296,7 +294,7 @@ def test_an_idle_worker_is_not_rung_for_rows_that_are_finished(
     dispatcher.hear_finished([_finished(second)])
     dispatcher.hear_idle([QUEUE])
 
-    wait_until(lambda: len(doorbell.rings) == 2, PATIENCE_S)
+    wait_until(lambda: len(doorbell.rings) == 2)
     assert doorbell.ids[1] == [str(third.submission.id)]
 
 
@@ -323,7 +321,7 @@ def test_a_worker_that_stays_silent_is_rung_again(
     for _ in range(2):
         _send(dispatcher, ask())
 
-    wait_until(lambda: len(doorbell.rings) == 2, PATIENCE_S)
+    wait_until(lambda: len(doorbell.rings) == 2)
 
 
 @pytest.mark.usefixtures("silent_for_ever")
@@ -335,7 +333,7 @@ def test_a_second_worker_is_rung_while_the_first_is_awake(
     for _ in range(2):
         _send(dispatcher, ask())
 
-    wait_until(lambda: len(doorbell.rings) == 2, PATIENCE_S)
+    wait_until(lambda: len(doorbell.rings) == 2)
     assert {queue for queue, _ in doorbell.rings} == {QUEUE, "inference-cpu-1"}
 
 
@@ -349,7 +347,7 @@ def test_rows_that_a_broker_did_not_hear_of_are_rung_for_again(start: StartDispa
     deaf = RecordingDoorbell(is_heard=False)
     ticket = _send(start(QUEUE, doorbell=deaf), ask())
 
-    wait_until(lambda: len(deaf.rings) >= 2, PATIENCE_S)
+    wait_until(lambda: len(deaf.rings) >= 2)
     assert deaf.ids[:2] == [[str(ticket.submission.id)]] * 2
 
 
@@ -377,7 +375,7 @@ def test_the_real_broker_gets_the_ids_of_the_rows(
 ) -> None:
     ticket = _send(start("inference-real", doorbell=Doorbell(redis_url)), ask())
 
-    wait_until(lambda: bool(waiting_messages(valkey, "inference-real")), PATIENCE_S)
+    wait_until(lambda: bool(waiting_messages(valkey, "inference-real")))
     [(_, message)] = waiting_messages(valkey, "inference-real")
     assert message["prediction_ids"] == [str(ticket.submission.id)]
     valkey.delete(f"{PREFIX}inference-real")

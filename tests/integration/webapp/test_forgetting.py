@@ -63,7 +63,7 @@ def test_who_waits_for_an_answer_about_it_is_told(api_for: ApiFor, in_thread: In
     api = api_for(*SCOPES)
     api.predict_xor(query_string=ITEM, headers=NO_WAIT)
     waiting = in_thread(lambda: api.predict_xor(query_string=ITEM, headers=LONG))
-    wait_until(lambda: len(api.get(f"{PATH}/predictions").get_json()["data"]) == 2, 10)
+    wait_until(lambda: len(api.get(f"{PATH}/predictions").get_json()["data"]) == 2)
 
     assert forget(api).get_json()["canceled"] == 2
     assert waiting.result(10).get_json()["status"] == "canceled"
@@ -84,8 +84,8 @@ def _remembering(database: Database) -> Iterator[None]:
 def test_no_answer_about_it_is_given_from_memory(api_for: ApiFor) -> None:
     api = api_for(*SCOPES)
     # Web processes see it within a second.
-    wait_until(lambda: api.predict_xor(query_string=ITEM).get_json()["cached"], 10)
+    wait_until(lambda: api.predict_xor(query_string=ITEM).get_json()["cached"])
 
     forget(api)
 
-    wait_until(lambda: not api.predict_xor(query_string={**ITEM, "external_id": "new"}).get_json()["cached"], 10)
+    wait_until(lambda: not api.predict_xor(query_string={**ITEM, "external_id": "new"}).get_json()["cached"])

@@ -7,8 +7,9 @@ import pytest
 
 from schemas.enums import Scope
 from tests.integration.serving import Api
-from tests.integration.webapp.conftest import LONG, NO_WAIT, PATIENCE_S, ApiFor, InThread
+from tests.integration.webapp.conftest import LONG, NO_WAIT, ApiFor, InThread
 from tests.integration.webapp.problems import assert_problem
+from tests.running import PATIENCE_S
 
 
 def test_a_request_sent_twice_is_one_prediction(api: Api) -> None:

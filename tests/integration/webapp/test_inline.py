@@ -20,7 +20,6 @@ from tests.running import SAMPLES, wait_until
 from webapp.services import EXTENSION, MODEL_CACHE_S, ModelCache, Services
 
 PHOTO = (SAMPLES / "sandal-01.png").read_bytes()
-PATIENCE_S = 20.0
 
 
 def place(database: Database, placement: Placement, durability: Durability = Durability.COMMITTED) -> None:
@@ -103,7 +102,7 @@ def test_an_idempotency_key_is_kept_inline(inline: Api) -> None:
 def test_a_relaxed_answer_is_stored_soon_after(inline: Api) -> None:
     body = inline.predict_xor().get_json()
 
-    wait_until(lambda: inline.get(f"/v1/predictions/{body['id']}").status_code == 200, PATIENCE_S)
+    wait_until(lambda: inline.get(f"/v1/predictions/{body['id']}").status_code == 200)
     assert inline.get(f"/v1/predictions/{body['id']}").get_json()["result"] == body["result"]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from schemas.enums import Scope
 from tests.factories import autocommit
 from tests.integration.serving import Api, make_key
-from tests.integration.webapp.conftest import LONG, NO_WAIT, PATIENCE_S, InThread
+from tests.integration.webapp.conftest import LONG, NO_WAIT, InThread
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 from webapp.services import EXTENSION, Services
@@ -61,7 +61,7 @@ def test_predictions_count_too(limited: LimitedApi) -> None:
 def test_a_prediction_that_is_waited_for_takes_its_place(limited: LimitedApi, in_thread: InThread, app: Flask) -> None:
     api, services = limited(max_concurrent=1), _services(app)
     waiting = in_thread(lambda: api.predict_xor(headers={"Prefer": "wait=3"}))
-    wait_until(lambda: any(meter.running for meter in services.meters._meters.values()), PATIENCE_S)
+    wait_until(lambda: any(meter.running for meter in services.meters._meters.values()))
 
     assert_problem(api.predict_xor(headers=LONG), 429, "too-many-requests")
     assert waiting.result().status_code == 202

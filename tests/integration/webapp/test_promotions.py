@@ -17,7 +17,7 @@ from store.objects import ObjectStore
 from store.promotion import archive
 from tests.factories import clean_models
 from tests.integration.serving import Api
-from tests.integration.webapp.conftest import PATIENCE_S, ApiFor
+from tests.integration.webapp.conftest import ApiFor
 from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 from webapp.services import EXTENSION, ModelCache, Services
@@ -236,4 +236,4 @@ def held(api: Api) -> list[str]:
 
 def wait_for_version(api: Api, number: int) -> None:
     """Wait until the web process asks a version."""
-    wait_until(lambda: api.predict_xor().get_json()["version"] == number, PATIENCE_S)
+    wait_until(lambda: api.predict_xor().get_json()["version"] == number)

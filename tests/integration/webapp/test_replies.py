@@ -18,8 +18,6 @@ from tests.factories import Rows, success
 from tests.running import wait_until
 from webapp.replies import ReplyListener
 
-PATIENCE_S = 10.0
-
 CHANNEL = reply_channel("tests")
 
 
@@ -48,7 +46,7 @@ class Heard:
 
     def wait_for_event(self, count: int = 1) -> None:
         """Wait until so many requests were woken."""
-        wait_until(lambda: len(self.events) >= count, PATIENCE_S)
+        wait_until(lambda: len(self.events) >= count)
 
 
 StartListener = Callable[..., ReplyListener]
@@ -77,7 +75,7 @@ def start(redis_url: str, database: Database, heard: Heard, valkey: redis.Redis)
         listener.start()
         started.append(listener)
         if url == redis_url:
-            wait_until(lambda: bool(valkey.pubsub_numsub(CHANNEL)[0][1]), PATIENCE_S)
+            wait_until(lambda: bool(valkey.pubsub_numsub(CHANNEL)[0][1]))
         return listener
 
     yield start_listener
@@ -191,7 +189,7 @@ def test_a_listener_hears_again_after_its_connection_was_cut(
     start().expect(prediction_id, heard.wake)
 
     valkey.client_kill_filter(_type="pubsub")
-    wait_until(lambda: bool(valkey.pubsub_numsub(CHANNEL)[0][1]), PATIENCE_S)
+    wait_until(lambda: bool(valkey.pubsub_numsub(CHANNEL)[0][1]))
     _cancel_all(committed, valkey, prediction_id)
 
     heard.wait_for_event()
@@ -206,7 +204,7 @@ def test_the_dispatcher_is_told_what_finished_and_who_is_idle(
     _cancel_all(committed, valkey, prediction_id)
     publish_idle(valkey, ["inference-cpu-0"])
 
-    wait_until(lambda: "inference-cpu-0" in heard.idle, PATIENCE_S)
+    wait_until(lambda: "inference-cpu-0" in heard.idle)
     assert heard.finished == [str(prediction_id)]
 
 
@@ -254,4 +252,4 @@ def test_the_cache_is_told_what_was_forgotten(start: StartListener, heard: Heard
 
     publish_forgotten(valkey, [(1, 2)])
 
-    wait_until(lambda: heard.forgotten == [(1, 2)], PATIENCE_S)
+    wait_until(lambda: heard.forgotten == [(1, 2)])

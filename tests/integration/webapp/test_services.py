@@ -20,8 +20,6 @@ from webapp.balancer import RoundRobinBalancer, WorkerView
 from webapp.services import KeyCache, ModelCache
 from webapp.workers import WorkerDirectory
 
-PATIENCE_S = 10.0
-
 
 def test_a_key_is_known_without_asking_again(database: Database) -> None:
     key, cache = make_key(database, Scope.READ), KeyCache(database)
@@ -106,7 +104,7 @@ def test_the_directory_hears_of_new_workers(
 
     committed.worker()
 
-    wait_until(lambda: balancer.queues == ["inference-cpu-0"], PATIENCE_S)
+    wait_until(lambda: balancer.queues == ["inference-cpu-0"])
     directory.stop()
 
 

@@ -22,8 +22,6 @@ from tests.integration.webapp.problems import assert_problem
 from tests.running import wait_until
 from webapp.services import EXTENSION, Services
 
-PATIENCE_S = 20.0
-
 PATH = "/v1/models/xor/traffic"
 
 ANY_KEY = 40
@@ -70,7 +68,7 @@ def put(api: Api, app: Flask, **plan: Any) -> None:
         told = [(arm["version"], arm["probability"]) for arm in wanted["arms"]]
         return (arms, shadows) == (told, wanted["shadows"]) and (split is None or sticky == wanted["sticky"])
 
-    wait_until(knows, PATIENCE_S)
+    wait_until(knows)
 
 
 def ask(api: Api, **options: Any) -> dict[str, Any]:
@@ -195,7 +193,7 @@ def test_an_ended_split_leaves_the_champion(api: Api, app: Flask, database: Data
 
     assert api.call("DELETE", PATH).status_code == 204
     services: Services = app.extensions[EXTENSION]
-    wait_until(lambda: services.models.route("xor", None).split is None, PATIENCE_S)
+    wait_until(lambda: services.models.route("xor", None).split is None)
     assert {*asked(api, 10)} == {1}
     assert api.get(PATH).get_json()["policy"] == "none"
     assert decisions(database, DecisionAction.TRAFFIC) == 2
@@ -263,7 +261,7 @@ def test_a_comparison_counts_what_both_versions_did(api: Api, app: Flask, databa
     with autocommit(database) as connection:
         # Shares are held against what was assigned once every web process had heard of them.
         connection.execute(text("UPDATE traffic SET updated_at = updated_at - interval '10 s'"))
-    wait_until(lambda: _comparison(api)["shadows"][0]["agreement"]["value"] is not None, PATIENCE_S)
+    wait_until(lambda: _comparison(api)["shadows"][0]["agreement"]["value"] is not None)
 
     body = _comparison(api)
     assert {each["version"]: each["requests"] for each in body["versions"]} == counts
@@ -301,5 +299,5 @@ def _shadows(database: Database, answered: str) -> list[Any]:
         with autocommit(database) as connection:
             return list(connection.execute(statement, {"id": answered}))
 
-    wait_until(lambda: bool(rows := read()) and all(row.finished_at for row in rows), PATIENCE_S)
+    wait_until(lambda: bool(rows := read()) and all(row.finished_at for row in rows))
     return read()

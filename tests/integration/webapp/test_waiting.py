@@ -15,9 +15,9 @@ from store.replies import publish
 from store.stats import SETTLED_S, summarize_finished
 from tests.factories import Rows, autocommit
 from tests.integration.serving import Api, BackgroundWorker
-from tests.integration.webapp.conftest import LONG, NO_WAIT, PATIENCE_S, InThread
+from tests.integration.webapp.conftest import LONG, NO_WAIT, InThread
 from tests.integration.webapp.problems import assert_problem
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.services import EXTENSION, Services
 
 
@@ -184,7 +184,7 @@ def committed_rows(database: Database, xor: ServedVersion) -> Iterator[Rows]:
 def _wait_for_waiter(services: Services, location: str) -> None:
     """Wait until somebody waits for a prediction in this process."""
     prediction_id = location.rpartition("/")[2]
-    wait_until(lambda: prediction_id in services.listener._waiting, PATIENCE_S)
+    wait_until(lambda: prediction_id in services.listener._waiting)
 
 
 def _wait_for_queued(api: Api) -> str:
@@ -196,5 +196,5 @@ def _wait_for_queued(api: Api) -> str:
         found.extend(each["id"] for each in page["data"])
         return bool(found)
 
-    wait_until(is_there, PATIENCE_S)
+    wait_until(is_there)
     return found[0]

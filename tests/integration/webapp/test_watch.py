@@ -19,8 +19,6 @@ from webapp.errors import DatabaseAwayError
 from webapp.services import EXTENSION, Services
 from webapp.watch import DatabaseWatch
 
-PATIENCE_S = 20.0
-
 
 @pytest.fixture
 def switch() -> dict[str, bool]:
@@ -65,7 +63,7 @@ def test_requests_are_refused_until_postgres_is_back(switched: Database, switch:
 
     switch["away"] = False
 
-    wait_until(lambda: not watch.is_open(), PATIENCE_S)
+    wait_until(lambda: not watch.is_open())
     watch.stop()
 
 
@@ -76,7 +74,7 @@ def test_a_postgres_that_hangs_counts_as_away(hanging: str, monkeypatch: pytest.
     # `start` would ask here first.
     watch._thread.start()
 
-    wait_until(watch.is_open, PATIENCE_S)
+    wait_until(watch.is_open)
     watch.stop()
     engine.dispose()
 

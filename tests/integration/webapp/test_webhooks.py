@@ -299,4 +299,4 @@ def test_an_endpoint_that_was_deleted_can_be_named_no_more(app: Flask, owner: Ap
     services = app.extensions["torchqueue"]
     services.webhooks._memo._known.clear()
 
-    wait_until(lambda: owner.predict_xor(query_string=name).status_code == 422, 10)
+    wait_until(lambda: owner.predict_xor(query_string=name).status_code == 422)

@@ -13,6 +13,6 @@ def test_a_request_whose_sender_died_over_it_was_not_received() -> None:
         with socket.create_connection(("127.0.0.1", sink.port)) as sender:
             sender.sendall(b"POST /told HTTP/1.1\r\nHost: sink\r\nContent-Length: 10\r\n\r\nhalf")
         httpx.post(f"{sink.url}/told", content=b"all of it.")
-        wait_until(lambda: bool(sink.at("/told")), 5)
+        wait_until(lambda: bool(sink.at("/told")))
 
         assert [each.body for each in sink.take_all()] == [b"all of it."]

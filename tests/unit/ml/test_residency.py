@@ -15,9 +15,9 @@ from ml.kinds import build_untrained
 from ml.residency import default_budget_bytes, memory_kind
 from ml.spec import ModelSpec
 from ml.weights import dump_weights
+from tests.running import PATIENCE_S
 
 MEBIBYTE = 1024 * 1024
-PATIENCE_S = 20.0
 
 Load = Callable[..., tuple[str, int]]
 

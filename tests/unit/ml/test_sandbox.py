@@ -187,7 +187,7 @@ def test_a_child_dies_with_its_parent() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
 
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_closing_ends_the_children() -> None:

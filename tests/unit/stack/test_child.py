@@ -9,9 +9,7 @@ import pytest
 
 from stack.child import FIRST_BACKOFF_S, LAST_BACKOFF_S, LOG_LIMIT_BYTES, Child, describe_exit
 from stack.service import Service, Stage
-from tests.running import wait_until
-
-PATIENCE_S = 10.0
+from tests.running import PATIENCE_S, wait_until
 
 FOR_EVER = ["sleep", "60"]
 
@@ -95,7 +93,7 @@ def test_readiness_is_asked_of_the_process_itself(make_child: MakeChild) -> None
 def test_the_output_of_a_child_goes_to_its_log(make_child: MakeChild) -> None:
     child = make_child("sh", "-c", "echo out; echo err >&2")
     child.start()
-    wait_until(lambda: child.reap() is not None, PATIENCE_S)
+    wait_until(lambda: child.reap() is not None)
 
     assert child.log.read_text() == "out\nerr\n"
     assert child.log.name == "one.log"
@@ -105,7 +103,7 @@ def test_the_variables_of_a_service_are_added_to_ours(make_child: MakeChild, mon
     monkeypatch.setenv("OURS", "1")
     child = make_child("sh", "-c", "echo $OURS $THEIRS", env={"THEIRS": "2"})
     child.start()
-    wait_until(lambda: child.reap() is not None, PATIENCE_S)
+    wait_until(lambda: child.reap() is not None)
 
     assert child.log.read_text() == "1 2\n"
 
@@ -126,7 +124,7 @@ def test_an_end_is_told_once_with_its_status(make_child: MakeChild) -> None:
     pid = child.pid
     ends: list[tuple[int, int] | None] = []
 
-    wait_until(lambda: bool(ends.append(child.reap()) or ends[-1]), PATIENCE_S)  # type: ignore[func-returns-value]
+    wait_until(lambda: bool(ends.append(child.reap()) or ends[-1]))  # type: ignore[func-returns-value]
 
     assert (ends[-1], child.reap(), child.pid) == ((pid, 3), None, None)
 
@@ -136,10 +134,10 @@ def test_what_a_dead_child_had_started_is_ended_with_it(make_child: MakeChild, t
     child = make_child("sh", "-c", f"sleep 60 & echo $! > {grandchild}; exit 1")
     child.start()
 
-    wait_until(lambda: child.reap() is not None, PATIENCE_S)
+    wait_until(lambda: child.reap() is not None)
 
     pid = int(grandchild.read_text())
-    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, PATIENCE_S)
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_restarts_wait_twice_as_long_each_time_up_to_a_limit(make_child: MakeChild) -> None:
@@ -168,7 +166,7 @@ def test_a_child_that_lived_long_is_started_again_at_once(
 def test_a_child_that_is_to_be_started_again_says_so(make_child: MakeChild) -> None:
     child = make_child("false")
     child.start()
-    wait_until(lambda: child.reap() is not None, PATIENCE_S)
+    wait_until(lambda: child.reap() is not None)
 
     child.plan_restart()
 
@@ -187,7 +185,7 @@ def test_a_child_leaves_when_it_is_asked_to(make_child: MakeChild) -> None:
 def test_a_child_that_does_not_leave_is_killed(make_child: MakeChild) -> None:
     child = make_child("sh", "-c", "trap '' TERM; echo trapped; while :; do sleep 0.1; done")
     child.start()
-    wait_until(lambda: "trapped" in child.log.read_text(), PATIENCE_S)
+    wait_until(lambda: "trapped" in child.log.read_text())
 
     child.terminate()
 
@@ -204,7 +202,7 @@ time.sleep(60)
 """
     child = Child(Service(name="postgres", argv=[sys.executable, "-c", program], stage=Stage.SERVERS), tmp_path)
     child.start()
-    wait_until(lambda: "on" in child.log.read_text(), PATIENCE_S)
+    wait_until(lambda: "on" in child.log.read_text())
 
     child.terminate()
     child.wait(PATIENCE_S)

@@ -15,8 +15,6 @@ from stack.state import ProcessState, read_state
 from stack.supervisor import Supervisor
 from tests.running import wait_until
 
-PATIENCE_S = 20.0
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -76,7 +74,7 @@ class See:
         """Kill one, and wait until another process took its place."""
         old_pid = self.pid(name)
         os.kill(old_pid, signal.SIGKILL)
-        wait_until(lambda: self(name).pid not in {None, old_pid} and self(name).state == "ready", PATIENCE_S)
+        wait_until(lambda: self(name).pid not in {None, old_pid} and self(name).state == "ready")
 
 
 def make(name: str, script: str = "exec sleep 60", stage: Stage = Stage.WORKERS, **changes: object) -> Service:
@@ -174,7 +172,7 @@ def test_newcomers_join_those_that_run(supervisor: Supervisor, see: See) -> None
     arrivals = iter([[], [make("other")]])
     supervisor.newcomers = lambda: next(arrivals, [])
 
-    run_while(supervisor, lambda: wait_until(lambda: see.count() == 2 and see("other").state == "ready", PATIENCE_S))
+    run_while(supervisor, lambda: wait_until(lambda: see.count() == 2 and see("other").state == "ready"))
 
     assert see("one").restarts == 0
 

@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.combiner import Combiner
-
-PATIENCE_S = 5.0
 
 
 class Groups:
@@ -66,21 +64,21 @@ def test_what_comes_meanwhile_is_one_group_of_the_own_thread(
     combiner = start()
     groups.gate.clear()
     first = pool.submit(combiner.submit, [1])
-    wait_until(lambda: groups.seen == [[1]], PATIENCE_S)
+    wait_until(lambda: groups.seen == [[1]])
 
     for entry in (2, 3):
         combiner.submit([entry])
     groups.gate.set()
     first.result(PATIENCE_S)
 
-    wait_until(lambda: groups.seen == [[1], [2, 3]], PATIENCE_S)
+    wait_until(lambda: groups.seen == [[1], [2, 3]])
     assert groups.threads[1] == "own"
 
 
 def test_a_group_has_a_limit(start: Start, groups: Groups) -> None:
     start(limit=2).submit([1, 2, 3])
 
-    wait_until(lambda: groups.seen == [[1, 2], [3]], PATIENCE_S)
+    wait_until(lambda: groups.seen == [[1, 2], [3]])
 
 
 def test_no_entry_is_left_alone_or_done_twice(start: Start, groups: Groups, pool: ThreadPoolExecutor) -> None:
@@ -88,7 +86,7 @@ def test_no_entry_is_left_alone_or_done_twice(start: Start, groups: Groups, pool
 
     list(pool.map(lambda entry: combiner.submit([entry]), range(2_000)))
 
-    wait_until(lambda: sum(map(len, groups.seen)) == 2_000, PATIENCE_S)
+    wait_until(lambda: sum(map(len, groups.seen)) == 2_000)
     assert sorted(entry for group in groups.seen for entry in group) == list(range(2_000))
 
 
@@ -110,11 +108,11 @@ def test_no_two_groups_are_worked_on_at_once(pool: ThreadPoolExecutor) -> None:
 def test_a_wake_works_without_entries(start: Start, groups: Groups) -> None:
     start().wake()
 
-    wait_until(lambda: groups.seen == [[]], PATIENCE_S)
+    wait_until(lambda: groups.seen == [[]])
 
 
 def test_a_tick_works_without_entries(start: Start, groups: Groups) -> None:
     start(tick_s=0.01)
 
-    wait_until(lambda: len(groups.seen) >= 2, PATIENCE_S)
+    wait_until(lambda: len(groups.seen) >= 2)
     assert groups.seen[:2] == [[], []]

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import PATIENCE_S
 from webapp.draining import FLAG_VARIABLE, GRACE_VARIABLE, DrainFlag, Draining
-
-PATIENCE_S = 10.0
 
 SETTER = """
 import sys

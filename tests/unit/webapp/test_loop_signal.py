@@ -6,9 +6,8 @@ import time
 
 import pytest
 
+from tests.running import PATIENCE_S
 from webapp.loop_signal import LoopSignal, LoopWaker
-
-PATIENCE_S = 10.0
 
 
 def test_a_thread_wakes_all_that_wait() -> None:

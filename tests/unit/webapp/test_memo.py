@@ -5,10 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.running import wait_until
+from tests.running import PATIENCE_S, wait_until
 from webapp.memo import Memo
-
-PATIENCE_S = 5.0
 
 
 class Source:
@@ -69,7 +67,7 @@ def test_threads_that_miss_together_share_one_reading(source: Source) -> None:
     source.gate.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(memo.get, "a") for _ in range(8)]
-        wait_until(lambda: source.readings == 1, PATIENCE_S)
+        wait_until(lambda: source.readings == 1)
         source.gate.set()
 
     assert ({each.result() for each in asked}, source.readings) == ({"A"}, 1)
@@ -81,7 +79,7 @@ def test_a_failure_is_told_to_all_who_waited_and_not_remembered(source: Source) 
     source.error = ValueError("away")
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(memo.get, "a") for _ in range(2)]
-        wait_until(lambda: source.readings >= 1, PATIENCE_S)
+        wait_until(lambda: source.readings >= 1)
         source.gate.set()
     source.error, failures = None, [each.exception() for each in asked]
 
@@ -106,7 +104,7 @@ def test_what_is_forgotten_while_it_is_read_is_read_again(source: Source) -> Non
     source.gate.clear()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(memo.get, "a")
-        wait_until(lambda: source.readings == 1, PATIENCE_S)
+        wait_until(lambda: source.readings == 1)
         memo.forget(lambda key: key == "a")
         source.gate.set()
         asked.result()
@@ -124,7 +122,7 @@ def test_an_entry_that_is_asked_for_is_read_anew_before_it_is_old(source: Source
 
     # Answered from memory, while one thread reads.
     assert [memo.get("a"), memo.get("a")] == ["A", "A"]
-    wait_until(lambda: source.readings == 2, PATIENCE_S)
+    wait_until(lambda: source.readings == 2)
     source.gate.set()
     threads.shutdown()
     clock.now_s += 31

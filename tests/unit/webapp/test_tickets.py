@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from store.ledger_rows import Submission
+from tests.running import PATIENCE_S
 from tests.unit.webapp.test_presenters import EVENT, SERVED
 from webapp.errors import DatabaseUnavailableError
 from webapp.tickets import Signal, Ticket, Waiter
@@ -17,7 +18,6 @@ from webapp.tickets import Signal, Ticket, Waiter
 NOW = datetime.now(UTC)
 
 # Never waited for in full: what is settled returns at once.
-PATIENCE_S = 60.0
 
 
 @pytest.fixture
