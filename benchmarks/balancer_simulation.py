@@ -152,7 +152,7 @@ class Device:
         delay_s = self._work_s(len(rows))
         began_at = self.clock.now + (0.0 if self.holds else self.rate.load_s)
         if not self.holds:
-            self.pace.book.note_load(VERSION, self.rate.load_s)
+            self.pace.book.note_load(VERSION, self.rate.load_s, MAX_BATCH)
             self.holds = True
         self.clock.at(began_at + delay_s, lambda: self._finish(rows, began_at))
 

@@ -38,7 +38,16 @@ WORKERS_EXAMPLE: dict[str, Any] = {
             "device": "cuda:0",
             "queue": "inference-cuda-0@host",
             "models": ["fashion/1"],
-            "rates": {"fashion/1": {"fixed_ms": 2.1, "item_ms": 0.4, "load_ms": 812.0, "used": 0.35, "age_ms": 35.0}},
+            "rates": {
+                "fashion/1": {
+                    "fixed_ms": 2.1,
+                    "item_ms": 0.4,
+                    "max_batch": 64,
+                    "load_ms": 812.0,
+                    "used": 0.35,
+                    "age_ms": 35.0,
+                }
+            },
             "load_failures": {},
             "state": "serving",
             "started_at": "2026-11-20T12:00:00.000000+00:00",
@@ -109,6 +118,7 @@ class RateSchema(AnswerSchema):
         required=True, metadata={"description": "What a batch costs whatever its size, from claim to commit."}
     )
     item_ms = fields.Float(required=True, metadata={"description": "What each item of a batch adds."})
+    max_batch = fields.Integer(metadata={"description": "Most items of a batch."})
     load_ms = fields.Float(required=True, metadata={"description": "What it took to load."})
     used = fields.Float(
         required=True, metadata={"description": "Share of what it could do of this version that it lately did."}

@@ -32,6 +32,7 @@ class Rate:
     Attributes:
         fixed_s: What a batch costs whatever its size, from claim to commit.
         item_s: What each of its items adds.
+        max_batch: Most items of a batch of this version.
         load_s: What it took to bring the version onto the device.
         used: Share of what the device could do of this version that it lately did.
         age_s: Time since the last batch, when this was written.
@@ -39,6 +40,7 @@ class Rate:
 
     fixed_s: float
     item_s: float
+    max_batch: int = UNBOUNDED
     load_s: float = UNKNOWN_LOAD_S
     used: float = 0.0
     age_s: float = 0.0
@@ -55,8 +57,12 @@ class Rate:
     @property
     def per_second(self) -> float:
         """Items in a second without making anybody wait for a batch to end."""
-        count = min(self.few, LARGE_BATCH)
-        return count / max(self.batch_s(count), 1e-9)
+        return self._in_batches_of(min(self.few, LARGE_BATCH))
+
+    @property
+    def backlog_per_second(self) -> float:
+        """Items in a second while more wait than a batch holds."""
+        return self._in_batches_of(min(self.max_batch, LARGE_BATCH))
 
     @property
     def spare_per_second(self) -> float:
@@ -67,14 +73,18 @@ class Rate:
     def few(self) -> int:
         """Items that together take hardly longer than one."""
         if self.item_s <= 0:
-            return UNBOUNDED
-        return max(1, min(int((HARDLY_LONGER * self.one_s - self.fixed_s) / self.item_s), UNBOUNDED))
+            return self.max_batch
+        return max(1, min(int((HARDLY_LONGER * self.one_s - self.fixed_s) / self.item_s), self.max_batch))
+
+    def _in_batches_of(self, count: int) -> float:
+        return count / max(self.batch_s(count), 1e-9)
 
     def dump(self) -> dict[str, float]:
         """Encode for the worker's row, in milliseconds."""
         return {
             "fixed_ms": round(self.fixed_s * MS, 3),
             "item_ms": round(self.item_s * MS, 3),
+            "max_batch": self.max_batch,
             "load_ms": round(self.load_s * MS, 1),
             "used": round(self.used, 3),
             "age_ms": round(self.age_s * MS),
@@ -86,6 +96,8 @@ class Rate:
         return cls(
             fixed_s=fields["fixed_ms"] / MS,
             item_s=fields["item_ms"] / MS,
+            # Workers of an earlier release do not tell it.
+            max_batch=fields.get("max_batch", UNBOUNDED),
             load_s=fields["load_ms"] / MS,
             used=fields["used"],
             age_s=fields["age_ms"] / MS,

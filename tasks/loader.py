@@ -250,7 +250,7 @@ class ModelLoader:
             raise ModelUnavailableError(
                 f"{version.model} version {version.number} cannot be loaded on {self._engine.device}: {error}"
             ) from error
-        self._book.note_load(f"{version.model}/{version.number}", time.monotonic() - began_at)
+        self._book.note_load(f"{version.model}/{version.number}", time.monotonic() - began_at, spec.max_batch)
         measured = known is not None and known.complete
         if not measured and version.model_version_id not in self._untuned:
             self._untuned.append(version.model_version_id)

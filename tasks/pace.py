@@ -73,7 +73,7 @@ class RateBook:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lines: dict[str, Regression] = {}
-        self._loads: dict[str, float] = {}
+        self._loads: dict[str, tuple[float, int]] = {}
         self._ended_at = -math.inf
         self._lock = threading.Lock()
 
@@ -86,10 +86,10 @@ class RateBook:
             self._ended_at = now
             self._lines.setdefault(version, Regression()).note(count, seconds, now)
 
-    def note_load(self, version: str, seconds: float) -> None:
-        """A version was brought onto the device."""
+    def note_load(self, version: str, seconds: float, max_batch: int) -> None:
+        """A version was brought onto the device, which answers so many of its items together at most."""
         with self._lock:
-            self._loads[version] = seconds
+            self._loads[version] = seconds, max_batch
 
     def rates(self) -> dict[str, Rate]:
         """Return what was learned so far; versions that ran nothing yet are missing."""
@@ -99,8 +99,9 @@ class RateBook:
 
     def _rate(self, version: str, line: Regression, now: float) -> Rate:
         fixed_s, item_s = line.line()
-        load_s = self._loads.get(version, UNKNOWN_LOAD_S)
-        rate = Rate(fixed_s=fixed_s, item_s=item_s, load_s=load_s, age_s=now - line.noted_at)
+        load_s, max_batch = self._loads.get(version, (UNKNOWN_LOAD_S, UNBOUNDED))
+        age_s = now - line.noted_at
+        rate = Rate(fixed_s=fixed_s, item_s=item_s, max_batch=max_batch, load_s=load_s, age_s=age_s)
         return replace(rate, used=line.per_second(now) / rate.per_second)
 
 

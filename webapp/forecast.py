@@ -12,7 +12,6 @@ from typing import NamedTuple
 from schemas.enums import Priority
 from store.ledger_rows import MOST_LAG_S, PRIORITY_DELAY_S
 from store.queue_load import Waiting
-from store.rates import LARGE_BATCH
 from webapp.balancer import WorkerView
 
 #: What a row is thought to cost where nobody measured its version yet; it only orders tenants among themselves.
@@ -185,7 +184,7 @@ def row_costs(workers: Collection[WorkerView]) -> dict[str, float]:
         for version, rate in worker.rates.items():
             # One that does not hold it would load it first; those that do will be there before.
             if version in worker.held:
-                per_second[version] += LARGE_BATCH / max(rate.batch_s(LARGE_BATCH), 1e-9)
+                per_second[version] += rate.backlog_per_second
     return {version: 1.0 / rate for version, rate in per_second.items()}
 
 

@@ -35,7 +35,7 @@ def book(clock: SetClock) -> RateBook:
 
 
 def test_a_version_that_ran_nothing_has_no_rate(book: RateBook) -> None:
-    book.note_load(VERSION, 1.0)
+    book.note_load(VERSION, 1.0, 64)
 
     assert book.rates() == {}
 
@@ -73,11 +73,12 @@ def test_in_a_pipeline_a_batch_costs_what_it_adds(book: RateBook, clock: SetCloc
     assert book.rates()[VERSION].one_s == pytest.approx((0.5 * 0.905 + 0.1) / 1.905, rel=0.01)
 
 
-def test_the_time_of_loading_is_told(book: RateBook, clock: SetClock) -> None:
-    book.note_load(VERSION, 3.0)
+def test_the_time_of_loading_and_the_largest_batch_are_told(book: RateBook, clock: SetClock) -> None:
+    book.note_load(VERSION, 3.0, 8)
     _run(book, clock, 1, 0.01)
 
-    assert book.rates()[VERSION].load_s == 3.0
+    rate = book.rates()[VERSION]
+    assert (rate.load_s, rate.max_batch) == (3.0, 8)
 
 
 def test_a_device_that_runs_all_the_time_is_fully_used(book: RateBook, clock: SetClock) -> None:
