@@ -2,17 +2,20 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from benchmarks.report import Figure, Unit, at_most, write_section
 from benchmarks.servers import migrated_database, running_postgres
 from schemas.enums import WorkerRole
 from store import ledger
+from store.database import create_database
 from store.ledger_rows import Claim, Outcome
 from store.queue_load import read_queue_load
 from store.workers import register_worker
@@ -42,13 +45,10 @@ ADD = text("""
 
 def measure(folder: Path, rows: int, claims: int) -> list[Figure]:
     """Measure with few rows, then with many."""
-    with running_postgres(folder) as url, migrated_database(url, folder) as database, database.connect() as connection:
-        worker_id = register_worker(
-            connection, name="b", role=WorkerRole.INFERENCE, device="cpu:0", queue="b", host="b", pid=1
-        )
-        few = _measure_claims(connection, worker_id, FEW, FEW // BATCH)
-        many = _measure_claims(connection, worker_id, rows, claims)
-        looks = [_time_ms(lambda: read_queue_load(connection)) for _ in range(3)]
+    with running_postgres(folder) as url, migrated_database(url, folder) as database, _connect(url, database) as worker:
+        few = _measure_claims(worker, FEW, FEW // BATCH)
+        many = _measure_claims(worker, rows, claims)
+        looks = [_time_ms(lambda: read_queue_load(worker.results)) for _ in range(3)]
     return [
         Figure(name="p99 of a claim, 2,000 rows wait", value=_p99(few), unit=Unit.MS, note=_middle(few)),
         Figure(
@@ -67,18 +67,42 @@ def measure(folder: Path, rows: int, claims: int) -> list[Figure]:
     ]
 
 
-def _measure_claims(connection: Connection, worker_id: int, rows: int, claims: int) -> list[float]:
+@dataclass(frozen=True, kw_only=True)
+class _Worker:
+    """The connections of a worker: a crash may undo what the first commits."""
+
+    id: int
+    claims: Connection
+    results: Connection
+
+
+@contextmanager
+def _connect(url: str, database: Engine) -> Iterator[_Worker]:
+    unsafe = create_database(url, application="claims", durable=False)
+    try:
+        with unsafe.execution_options(isolation_level="AUTOCOMMIT").connect() as claims, database.connect() as results:
+            worker_id = register_worker(
+                claims, name="b", role=WorkerRole.INFERENCE, device="cpu:0", queue="b", host="b", pid=1
+            )
+            yield _Worker(id=worker_id, claims=claims, results=results)
+    finally:
+        unsafe.dispose()
+
+
+def _measure_claims(worker: _Worker, rows: int, claims: int) -> list[float]:
     """Claim and complete batches as a worker does, and time the claims."""
     # Ours end what takes longer than a request may.
-    connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(ADD, {"rows": rows, "tenants": TENANTS})
-    connection.execute(text("ANALYZE predictions"))
+    worker.results.execute(text("SET statement_timeout = 0"))
+    worker.results.execute(ADD, {"rows": rows, "tenants": TENANTS})
+    worker.results.execute(text("ANALYZE predictions"))
+    # Submissions write their rows over hours, not in the minute before.
+    worker.results.execute(text("CHECKPOINT"))
     times = []
     for _ in range(claims):
         started = time.perf_counter()
-        taken = ledger.claim(connection, worker_id=worker_id, device="cpu:0", limit=BATCH)
+        taken = ledger.claim(worker.claims, worker_id=worker.id, device="cpu:0", limit=BATCH)
         times.append((time.perf_counter() - started) * 1000)
-        ledger.complete(connection, [_success(claim) for claim in taken])
+        ledger.complete(worker.results, [_success(claim) for claim in taken])
     # The first plans, once for the life of a connection.
     return times[1:]
 

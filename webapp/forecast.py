@@ -6,6 +6,7 @@ Work is counted in seconds of the whole stack: a row of a version of which all w
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,6 +106,7 @@ class Forecast:
         key_rows: Those of each tenant.
         key_work: Work of each tenant by rank: what is as urgent, or more.
         profile: Work by place in the order of claims.
+        tenants: Those that have something waiting, or had so lately.
         held_s: Work that workers have claimed and not finished; it goes before all that waits.
     """
 
@@ -115,14 +117,15 @@ class Forecast:
     key_rows: Mapping[int, int]
     key_work: Mapping[int, Sequence[float]]
     profile: Profile
+    tenants: AbstractSet[int] = frozenset()
     held_s: float = 0.0
 
     def lag_s(self, place: Place, change: float = 0.0) -> float:
         """Return by how much a row goes behind its time, so that tenants take turns.
 
-        It is the time at which the tenants that wait now would have come to it, had each in turn one of its rows
-        answered: the work of this tenant that is as urgent, times the number of tenants. Who has nothing that waits
-        goes before all that others sent too much of. See docs/decisions/0011-admission.md.
+        It is the time at which the tenants would have come to it, had each in turn one of its rows answered: the work
+        of this tenant that is as urgent, times the number of tenants. Who has nothing that waits goes before all that
+        others sent too much of. See docs/decisions/0011-admission.md.
 
         Args:
             place: Of the row.
@@ -133,7 +136,7 @@ class Forecast:
         own = self.key_work.get(place.api_key_id, NO_WORK)[place.rank] + change
         if own <= 0.0:
             return 0.0
-        tenants = len(self.key_rows) + (place.api_key_id not in self.key_rows)
+        tenants = len(self.tenants) + (place.api_key_id not in self.tenants)
         return min(own * tenants, MOST_LAG_S)
 
 
@@ -147,8 +150,19 @@ def make_forecast(
     costs: Mapping[str, float],
     ones: Mapping[str, float],
     efficiency: float,
+    lately: Iterable[int] = (),
 ) -> Forecast:
-    """Sum up what waits, and how many rows workers hold of each version."""
+    """Sum up what waits, and how many rows workers hold of each version.
+
+    Args:
+        waiting: What waits.
+        held: Rows by version.
+        costs: Of a row, by version.
+        ones: Of a lone row, by version.
+        efficiency: See `Efficiency`.
+        lately: Tenants that had something waiting a moment ago. Whose rows are answered at once is seen by few looks;
+            were the number of tenants another at each look, rows of the others would be put amidst their own.
+    """
     key_rows: Counter[int] = Counter()
     key_work: dict[int, list[float]] = {}
     for group in waiting:
@@ -162,6 +176,7 @@ def make_forecast(
         efficiency=efficiency,
         rows=sum(group.rows for group in waiting),
         key_rows=dict(key_rows),
+        tenants=key_rows.keys() | lately,
         key_work=key_work,
         profile=Profile((each.first_s, each.last_s, each.rows * costs.get(each.version, 0.0)) for each in waiting),
         held_s=sum(rows * costs.get(version, 0.0) for version, rows in held.items()),

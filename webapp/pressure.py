@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 from prometheus_client import Gauge
@@ -40,6 +40,9 @@ log = structlog.get_logger()
 REFRESH_S = 0.25
 REST_FOR_ROW_S = 20e-6
 LONGEST_REST_S = 10.0
+
+#: Who had something waiting takes part in the turns for so long.
+LATELY_S = 5.0
 
 #: Where rows that came since the look go in the order of claims is kept in steps: seconds behind their acceptance.
 STEPS_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.1, 10.5, 11.0, 12.0, 15.0, 20.0, 40.0, 100.0, 300.0, 600.1, 610.0, 900.0, 1500.0)
@@ -82,6 +85,11 @@ class Changes:
             self._note(place, -1, -cost_s)
             self._done_s += cost_s
 
+    def tenants(self) -> set[int]:
+        """Return those that sent or were answered something."""
+        with self._lock:
+            return set(self.key_rows)
+
     def before_s(self, delay_s: float) -> float:
         """Return the work that was added before a place, less what was done."""
         return sum(self._added[: bisect_left(STEPS_S, delay_s) + 1]) - self._done_s
@@ -91,6 +99,19 @@ class Changes:
         if place.api_key_id is not None:
             self.key_rows[place.api_key_id] = self.key_rows.get(place.api_key_id, 0) + rows
             add_work(self.key_work, place.api_key_id, place.rank, work_s)
+
+
+class RecentTenants:
+    """Who had something waiting lately, at a look or between two."""
+
+    def __init__(self) -> None:
+        self._seen_at: dict[int, float] = {}
+
+    def note(self, present: Iterable[int], now: float) -> Collection[int]:
+        """Return those that are present, or were so within `LATELY_S`."""
+        self._seen_at.update(dict.fromkeys(present, now))
+        self._seen_at = {tenant: at for tenant, at in self._seen_at.items() if now - at < LATELY_S}
+        return self._seen_at
 
 
 class Pressure:
@@ -108,6 +129,7 @@ class Pressure:
         self._processes = processes
         self._efficiency = Efficiency()
         self._rng = random.Random()  # noqa: S311 - nothing secret
+        self._recent = RecentTenants()
         # Replaced as one, so that no reader adds changes to a look that they are part of.
         self._seen: tuple[Forecast, Changes, float] = (NOTHING, Changes({}), time.monotonic())
         self._next = self._seen[1]
@@ -187,7 +209,9 @@ class Pressure:
         started = time.monotonic()
         with self._database.connect() as connection:
             waiting, held = read_queue_load(connection), read_held_load(connection)
-        forecast = make_forecast(waiting, held, costs, lone_rows(workers), self._efficiency.value)
+        present = {each.api_key_id for each in waiting if each.api_key_id is not None} | self._seen[1].tenants()
+        lately = self._recent.note(present, started)
+        forecast = make_forecast(waiting, held, costs, lone_rows(workers), self._efficiency.value, lately)
         self._efficiency.observe(utilisation(workers, costs), forecast.profile.total, started)
         self._seen = (forecast, self._next, started)
         self._show()

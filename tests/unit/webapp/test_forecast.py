@@ -101,6 +101,13 @@ def test_urgent_work_holds_up_the_same_tenants_other_rows() -> None:
     assert urgent.lag_s(place(priority=Priority.BULK)) == pytest.approx(10.0)
 
 
+def test_whose_rows_are_answered_at_once_takes_part_in_the_turns() -> None:
+    beside = make_forecast([waiting(1000)], {}, {XOR: 0.01}, {}, 1.0, [QUIET])
+
+    assert beside.lag_s(place(NOISY)) == pytest.approx(20.0)
+    assert beside.lag_s(place(QUIET)) == 0.0
+
+
 def test_copies_and_replays_are_nobodys() -> None:
     copies = forecast(waiting(1000, None))
 

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.enums import Priority
 from webapp.forecast import RANKS, Place
-from webapp.pressure import Changes
+from webapp.pressure import LATELY_S, Changes, RecentTenants
 
 COSTS = {"xor/1": 0.5}
 PLACE = Place(1, RANKS[Priority.NORMAL], "xor/1")
@@ -50,3 +50,17 @@ def test_a_row_that_answers_nobody_is_no_tenants(changes: Changes) -> None:
     changes.enter(PLACE._replace(api_key_id=None), 10.0)
 
     assert (changes.rows, changes.key_rows.get(1, 0)) == (2, 1)
+
+
+def test_whose_row_was_answered_between_two_looks_was_there(changes: Changes) -> None:
+    changes.leave(PLACE)
+
+    assert changes.tenants() == {1}
+
+
+def test_a_tenant_is_counted_for_some_time_after_it_was_there() -> None:
+    recent = RecentTenants()
+    recent.note([1, 2], 100.0)
+
+    assert set(recent.note([2], 101.0)) == {1, 2}
+    assert set(recent.note([], 100.5 + LATELY_S)) == {2}
