@@ -29,7 +29,7 @@ from benchmarks.report import Figure, Unit, at_least, at_most, write_section
 from benchmarks.servers import add_database, migrated_database, running_postgres
 from schemas.enums import PredictionStatus, WorkerRole
 from store import ledger
-from store.database import HeldConnection
+from store.database import HeldConnection, create_database
 from store.errors import UnknownItemError
 from store.ledger_rows import Outcome, Submission
 from store.models import ServedVersion, resolve
@@ -251,6 +251,8 @@ class _Ledger:
 
     def __init__(self, database: Engine) -> None:
         self._held = HeldConnection(database)
+        self._claiming = create_database(database.url, application="benchmark-claims", pool_size=1, for_claims=True)
+        self._claims = HeldConnection(self._claiming)
         with Session(database) as session:
             self._version = resolve(session, "xor")
         with database.connect() as connection:
@@ -261,13 +263,13 @@ class _Ledger:
     def run_round(self) -> dict[str, float]:
         """Move groups from submission to the end; returns the seconds by step."""
         spent = dict.fromkeys(("submit", "claim", "complete"), 0.0)
-        with self._held.use() as connection:
+        with self._held.use() as connection, self._claims.use() as claiming:
             for _ in range(GROUPS_PER_ROUND):
                 group = make_group(self._version)
                 at = [time.perf_counter()]
                 ledger.submit(connection, group)
                 at.append(time.perf_counter())
-                claims = ledger.claim(connection, worker_id=self._worker, device="cpu:0", limit=GROUP)
+                claims = ledger.claim(claiming, worker_id=self._worker, device="cpu:0", limit=GROUP)
                 at.append(time.perf_counter())
                 ledger.complete(connection, [Outcome(claim=claim, result=ANSWER) for claim in claims])
                 at.append(time.perf_counter())
@@ -277,6 +279,8 @@ class _Ledger:
 
     def close(self) -> None:
         self._held.close()
+        self._claims.close()
+        self._claiming.dispose()
 
 
 def make_group(version: ServedVersion, count: int = GROUP) -> list[Submission]:

@@ -26,7 +26,8 @@ BATCH = 32
 TENANTS = 50
 CLAIM_MS = 5.0
 
-#: As submissions write them: one tenant after the other, each further behind its time; a tenth interactive, half bulk.
+#: As submissions write them, a thousand a second: one tenant after the other, each further behind its time; a tenth
+#: interactive, half bulk.
 ADD = text("""
     WITH numbered AS (
         SELECT i, i % :tenants + 1 AS tenant, i / :tenants AS turn,
@@ -34,7 +35,7 @@ ADD = text("""
         FROM generate_series(1, :rows) i)
     INSERT INTO predictions (
         id, api_key_id, model_id, model_version_id, status, priority, input, claim_order, run_after)
-    SELECT CAST(lpad(to_hex(CAST(extract(epoch FROM now()) * 1000 AS bigint)), 12, '0') || '7'
+    SELECT CAST(lpad(to_hex(CAST(extract(epoch FROM now()) * 1000 AS bigint) - :rows + i), 12, '0') || '7'
             || substr(md5(CAST(i AS text)), 1, 3) || '8' || substr(md5(CAST(i AS text)), 4, 15) AS uuid),
         tenant, v.model_id, v.id, 'queued', priority, '[0, 1]',
         now() + turn * interval '1 millisecond'
@@ -78,7 +79,7 @@ class _Worker:
 
 @contextmanager
 def _connect(url: str, database: Engine) -> Iterator[_Worker]:
-    unsafe = create_database(url, application="claims", durable=False)
+    unsafe = create_database(url, application="claims", for_claims=True)
     try:
         with unsafe.execution_options(isolation_level="AUTOCOMMIT").connect() as claims, database.connect() as results:
             worker_id = register_worker(

@@ -8,7 +8,19 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import psycopg2
-from sqlalchemy import BigInteger, Connection, DateTime, Engine, Identity, MetaData, Text, create_engine, event, func
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    DateTime,
+    Engine,
+    Identity,
+    MetaData,
+    Text,
+    create_engine,
+    event,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
@@ -35,6 +47,16 @@ SESSION_SETTINGS = {
     "hnsw.ef_search": "40",
     # Items that were replaced or removed stay in the graph until a vacuum: go on until enough others are found.
     "hnsw.iterative_scan": "strict_order",
+}
+
+CLAIM_SETTINGS = {
+    # What a crash undoes is claimed again.
+    "synchronous_commit": "off",
+    # The queue has indexes in the order of claims, and few rows are found by their ids. Postgres would rather read,
+    # sort and hash all that waits for each claim, 0.9 s among 300,000 rows where the first of them take 5 ms: the ids
+    # between which rows can wait are parameters, which it takes for a two-hundredth of all.
+    "enable_sort": "off",
+    "enable_hashjoin": "off",
 }
 
 # Over a network that swallows packets the kernel would wait for a quarter of an hour; a lease holds for eight seconds.
@@ -79,19 +101,23 @@ def open_session(engine: Engine) -> Iterator[Session]:
 
 
 def create_database(
-    url: str, *, application: str, pool_size: int = 5, durable: bool = True, role: str | None = None
+    url: str | URL, *, application: str, pool_size: int = 5, for_claims: bool = False, role: str | None = None
 ) -> Engine:
     """Make an engine; nothing connects before its first use.
 
     Args:
-        url: SQLAlchemy URL of Postgres.
+        url: SQLAlchemy URL of Postgres, or what was made of it.
         application: Shown in `pg_stat_activity`.
         pool_size: Connections kept; no more are ever opened.
-        durable: False lets commits return before the log is flushed. Only for writes that a crash may
-            undo without harm, such as claims and heartbeats.
+        for_claims: Commits return before the log is flushed, and the queue is read in order whatever Postgres thinks
+            of it. Only for writes that a crash may undo without harm, such as claims and heartbeats.
         role: What every connection steps down to; None: it stays who the URL says.
     """
-    settings = {**SESSION_SETTINGS, "synchronous_commit": durable, **({} if role is None else {"role": role})}
+    settings = {
+        **SESSION_SETTINGS,
+        **(CLAIM_SETTINGS if for_claims else {}),
+        **({} if role is None else {"role": role}),
+    }
     options = [f"-c {name}={value}" for name, value in settings.items()]
     engine = create_engine(
         url,

@@ -54,7 +54,7 @@ class Drainer:
         engine: Holds the models; already on its device.
         loader: Brings a version onto the device when a row asks for it.
         life: The lease under which claims are made.
-        claims_database: Need not be durable: a claim that a crash undoes is a row that is still queued.
+        claims_database: Made `for_claims`: a claim that a crash undoes is a row that is still queued.
         results_database: Durable: what it commits is told to clients.
         objects: Where stored inputs are.
         replies: Where finished predictions are published.

@@ -55,7 +55,7 @@ class InferenceWorker:
         slug = device_slug(device)
         self.node = node_name(slug)
         self.queues = [inference_queue(self.node), QueueName.INFERENCE]
-        claims = create_database(settings.database_url, application=self.node, pool_size=4, durable=False)
+        claims = create_database(settings.database_url, application=self.node, pool_size=4, for_claims=True)
         results = create_database(settings.database_url, application=self.node, pool_size=4)
         replies = connect_redis(settings.redis_url)
         objects = ObjectStore(settings.object_url)

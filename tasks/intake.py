@@ -76,7 +76,7 @@ class Intake:
         engine: Decodes.
         loader: Brings a version onto the device when a row asks for it.
         life: The lease under which claims are made.
-        database: Need not be durable: a claim that a crash undoes is a row that is still queued.
+        database: Made `for_claims`: a claim that a crash undoes is a row that is still queued.
         objects: Where stored inputs are.
         replies: Where predictions that cannot be tried again are published.
         device: Written into the rows.

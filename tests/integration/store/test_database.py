@@ -40,11 +40,11 @@ def test_postgres_shows_which_process_asks(small: Engine) -> None:
     assert _setting(small, "application_name") == "small"
 
 
-@pytest.mark.parametrize(("durable", "setting"), [(True, "on"), (False, "off")])
-def test_only_writes_that_may_be_lost_return_before_the_log_is_flushed(
-    settings: Settings, durable: bool, setting: str
+@pytest.mark.parametrize(("for_claims", "setting"), [(False, "on"), (True, "off")])
+def test_only_claims_may_be_lost_and_return_before_the_log_is_flushed(
+    settings: Settings, for_claims: bool, setting: str
 ) -> None:
-    engine = create_database(settings.database_url, application="tests", durable=durable)
+    engine = create_database(settings.database_url, application="tests", for_claims=for_claims)
 
     assert _setting(engine, "synchronous_commit") == setting
     engine.dispose()
