@@ -28,9 +28,12 @@ ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
 	rm -f .coverage*
-	failed=; $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync test-integration test-unit test-e2e || failed=1; \
+	failed=; $(MAKE) --no-print-directory --keep-going $(AT_ONCE) --output-sync test-integration test-unit test-e2e || failed=1; \
 	$(BIN)/python -m slipcover --merge .coverage.*.json --out .coverage.json --fail-under 90 && test -z "$$failed"
 endif
+
+# Two at a time, or as many as are left of what a make above this one was given.
+AT_ONCE = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,--jobs=2)
 
 # The end-to-end tests ask processes of their own, so there is nothing to count; they mostly wait, so two processes share
 # their files, each with a stack.

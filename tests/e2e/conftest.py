@@ -1,6 +1,8 @@
 """Fixtures of the end-to-end tests."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -10,6 +12,17 @@ from tests.running import RunningStack
 
 # Containers and CI run as root, where Chromium's sandbox does not start; the rest keeps it from calling home.
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the files that may take longest where several processes share them, so that none waits in the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    longest: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest[item.path], 0.0 if marker is None else marker.args[0])
+    items.sort(key=lambda item: -longest[item.path])
 
 
 @pytest.fixture
