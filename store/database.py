@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
+import orjson
 import psycopg2
 from sqlalchemy import (
     URL,
@@ -124,6 +125,8 @@ def create_database(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
+        # Postgres keeps 1e300 as an integer of 301 digits, which no answer can carry; this reads a number again.
+        json_deserializer=orjson.loads,
         connect_args={
             "application_name": application,
             "options": " ".join(options),

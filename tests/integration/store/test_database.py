@@ -50,6 +50,14 @@ def test_only_claims_may_be_lost_and_return_before_the_log_is_flushed(
     engine.dispose()
 
 
+def test_a_number_beyond_64_bits_comes_back_from_json_as_it_went_in(small: Engine) -> None:
+    with small.connect() as connection:
+        found = connection.execute(text("""SELECT CAST('{"a": 1e300, "b": 18446744073709551615}' AS jsonb)""")).scalar()
+
+    assert found == {"a": 1e300, "b": 2**64 - 1}
+    assert isinstance(found["a"], float)
+
+
 def test_a_statement_that_hangs_is_cut_off(small: Engine) -> None:
     assert _setting(small, "statement_timeout") == "5s"
 

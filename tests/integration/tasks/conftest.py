@@ -16,11 +16,18 @@ from tasks.life import WorkerLife
 from tasks.loader import ModelLoader
 from tasks.spool import Spool
 from tests.factories import Rows
+from tests.running import PATIENCE_S
 
 DEVICE = "cpu:0"
 QUEUE = "inference-cpu-0"
 
 MakeDrainer = Callable[..., Drainer]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a drain does within its second says something of the machine, not of the code."""
+    monkeypatch.setattr("tasks.drainer.DRAIN_BOUND_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="package")

@@ -246,6 +246,14 @@ def test_settings_of_a_model_are_in_the_audit_log_as_they_were_and_as_they_are(a
     assert changed["after"]["placement"] == "inline"
 
 
+def test_a_number_beyond_64_bits_is_in_the_audit_log(api: Api) -> None:
+    changed = api.call("PUT", "/v1/models/xor", json={"gate": {"max_latency_ratio": 1e300}})
+    api.call("PUT", "/v1/models/xor", json={})
+
+    assert changed.status_code == 200, changed.text
+    assert actions(api, "models/xor")[-2]["after"]["gate"]["max_latency_ratio"] == 1e300
+
+
 def test_what_is_refused_is_not_in_the_audit_log(api: Api) -> None:
     before = len(actions(api, "models/nope"))
 
