@@ -3,13 +3,15 @@
 from store.prepared import PreparedStatement
 
 # The end of every claim: of the rows in `batch`, those whose files together are within a bound. The first is always.
+# An array of ids rather than a join: a plan that was made while this week's partition was empty would read all between
+# the bounds for each row that it joins.
 TAKE_AFFORDABLE = """,
     summed AS (SELECT id, cost, sum(cost) OVER (ORDER BY claim_order, id) AS so_far FROM batch),
     affordable AS (SELECT id FROM summed WHERE so_far <= {max_cost} OR so_far = cost)
     UPDATE predictions p
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
-    FROM affordable a WHERE p.id = a.id AND p.id >= :since AND p.id < :until
+    WHERE p.id = ANY (ARRAY(SELECT id FROM affordable)) AND p.id >= :since AND p.id < :until
     RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order,
         CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s,
         CAST(extract(epoch FROM p.deadline_at - now()) AS double precision) AS left_s

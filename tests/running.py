@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,6 +157,20 @@ class RunningStack:
 def code_of(root: Path) -> dict[str, str]:
     """Variables under which Python runs the code of a tree, whatever is installed."""
     return {} if root == ROOT else {"PYTHONPATH": str(root)}
+
+
+def extract_revision(revision: str, folder: Path) -> Path:
+    """Write the tree of a revision of this repository into a folder; returns the folder.
+
+    Raises:
+        LookupError: The history does not hold it, with what git says.
+    """
+    done = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        raise LookupError(done.stderr.decode().strip())
+    with tarfile.open(fileobj=BytesIO(done.stdout)) as packed:
+        packed.extractall(folder, filter="data")
+    return folder
 
 
 def write_small_models(folder: Path, **changes: Any) -> Path:

@@ -3,10 +3,8 @@
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -18,7 +16,7 @@ from stack.embedded import LOOPBACK, free_port
 from stack.plan import web_command
 from store.migrate import MIGRATIONS
 from tests.load import Crowd, asking
-from tests.running import PATIENCE_S, ROOT, RunningStack, code_of, wait_until
+from tests.running import PATIENCE_S, ROOT, RunningStack, code_of, extract_revision, wait_until
 
 NEW_DEVICE = "cpu:1"
 
@@ -31,10 +29,8 @@ def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     newest = Path(head.path).relative_to(ROOT)
     added = _git("log", "--first-parent", "-m", "--diff-filter=A", "--format=%H", "-1", "--", str(newest))
     # A migration that is not committed yet is newer than all that is.
-    archive = _git("archive", f"{added.decode().strip()}^1" if added.strip() else "HEAD")
-    folder = tmp_path_factory.mktemp("old-code")
-    with tarfile.open(fileobj=BytesIO(archive)) as packed:
-        packed.extractall(folder, filter="data")
+    revision = f"{added.decode().strip()}^1" if added.strip() else "HEAD"
+    folder = extract_revision(revision, tmp_path_factory.mktemp("old-code"))
     assert not (folder / newest).exists()
     return folder
 
