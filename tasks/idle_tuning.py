@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import TuningInterruptedError
 from store.errors import ObjectsUnavailableError
+from tasks.heap import trim_heap
 from tasks.loader import ModelLoader
 
 log = structlog.get_logger()
@@ -88,13 +89,20 @@ class IdleTuning:
 
     def _tune(self) -> bool:
         try:
-            return any(measure(self._check) for measure in self._measurements)
+            return self._measure()
         except (SQLAlchemyError, ObjectsUnavailableError) as error:
             log.warning("idle_tuning_failed", error=str(error))
         except Exception:
             # Tuning only makes faster what works; no fault of it may end the worker.
             log.exception("idle_tuning_fault")
         return True
+
+    def _measure(self) -> bool:
+        """Returns False with nothing left to measure."""
+        measured = any(measure(self._check) for measure in self._measurements)
+        if measured:
+            trim_heap()
+        return measured
 
     def _check(self) -> None:
         if self._stop.is_set() or self._loader.idle_s() < LOOK_EVERY_S:

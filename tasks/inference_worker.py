@@ -22,6 +22,7 @@ from tasks.celery_process import node_name, run_worker
 from tasks.doorbell import Doorbell
 from tasks.drainer import Drainer
 from tasks.following import VersionFollower
+from tasks.heap import trim_heap
 from tasks.idle_tuning import IdleTuning
 from tasks.inference import register
 from tasks.layout_tuning import LayoutTuning
@@ -173,7 +174,7 @@ def run(settings: Settings, device: str) -> None:
     app = create_celery(settings)
     worker.register_on(app)
     # What was imported and loaded stays: looking through it for garbage would stop the device for a tenth of a second.
-    gc.collect()
+    trim_heap()
     gc.freeze()
     # Before Celery: a worker that starts while the broker is away answers all the same, by its safety poll.
     worker.start()

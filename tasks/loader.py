@@ -23,6 +23,7 @@ from store.errors import ObjectMissingError
 from store.models import ServedVersion, get_version_by_id, list_models, served
 from store.objects import ObjectStore
 from tasks.errors import ModelUnavailableError
+from tasks.heap import trim_heap
 from tasks.pace import RateBook
 from tasks.tuner import Known, Tuner
 
@@ -216,6 +217,7 @@ class ModelLoader:
         started = time.monotonic()
         try:
             self.ensure(model_version_id)
+            trim_heap()
             self._failures.pop(model_version_id, None)
             log.info("model_loaded", model_version_id=model_version_id, load_s=round(time.monotonic() - started, 3))
         # Whatever it was: raised again where the rows are, which are put off or failed by what it is.
