@@ -72,22 +72,17 @@ PUBLISHER_TRANSPORT_OPTIONS = {
 }
 
 beat_schedule = {
-    "reap-leases": {"task": TaskName.REAP_LEASES, "schedule": 1.0, "options": {"expires": 5}},
-    "expire-predictions": {"task": TaskName.EXPIRE_PREDICTIONS, "schedule": 1.0, "options": {"expires": 5}},
-    "ring-stranded": {"task": TaskName.RING_STRANDED, "schedule": 1.0, "options": {"expires": 5}},
+    # One message for all that is due every second: to send and to receive one costs more than most of these jobs do.
+    "tend-queue": {"task": TaskName.TEND_QUEUE, "schedule": 1.0, "options": {"expires": 5}},
     "tend-trainings": {"task": TaskName.TEND_TRAININGS, "schedule": 2.0, "options": {"expires": 5}},
     # The least pause of a cron line is a minute; this is by how much one may be late.
     "retrain-models": {"task": TaskName.RETRAIN_MODELS, "schedule": 5.0, "options": {"expires": 10}},
     # Looks at every indexed item, 40 ms for 60,000; it finds some after a promotion, else none.
     "refresh-indexes": {"task": TaskName.REFRESH_INDEXES, "schedule": 15.0, "options": {"expires": 15}},
-    # Where no traffic is split it reads one empty table; where it is, a refresh takes a tenth of the time at most.
-    "keep-traffic": {"task": TaskName.KEEP_TRAFFIC, "schedule": 1.0, "options": {"expires": 5}},
-    "summarize-finished": {"task": TaskName.SUMMARIZE_FINISHED, "schedule": 1.0, "options": {"expires": 5}},
     # Reads the latest answers of each champion, some 20 ms each; an alarm is no sooner worth while.
     "check-drift": {"task": TaskName.CHECK_DRIFT, "schedule": 15.0, "options": {"expires": 15}},
     # Finds nothing, unless the process that forgot an item died, or the object store was away.
     "remove-forgotten": {"task": TaskName.REMOVE_FORGOTTEN, "schedule": 60.0, "options": {"expires": 60}},
-    "advance-backtests": {"task": TaskName.ADVANCE_BACKTESTS, "schedule": 1.0, "options": {"expires": 5}},
     # Finds versions whose judge died; as a rule there are none.
     "judge-waiting": {"task": TaskName.JUDGE_WAITING, "schedule": 60.0, "options": {"expires": 60}},
     # What it warns of grows over minutes, and nobody mends it faster.

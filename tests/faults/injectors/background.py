@@ -20,13 +20,11 @@ def kill_maintenance_at(arena: Arena, state: str, count: int) -> Done:
             var_dir=arena.folder,
         )
     )
-    tasks = (TaskName.REAP_LEASES, TaskName.RING_STRANDED, TaskName.EXPIRE_PREDICTIONS)
     while count > done.faults:
         victims = [arena.family.maintenance(f"{state}:kill") for _ in range(min(WAVE, count - done.faults))]
         until = time.monotonic() + DEATH_TIMEOUT_S
         while time.monotonic() < until and not all(victim.died.is_set() for victim in victims):
-            for task in tasks:
-                app.send_task(task, queue=QueueName.MAINTENANCE, ignore_result=True)
+            app.send_task(TaskName.TEND_QUEUE, queue=QueueName.MAINTENANCE, ignore_result=True)
             time.sleep(0.05)
         dead = killed([victim for victim in victims if victim.died.is_set()])
         done.faults += len(dead)

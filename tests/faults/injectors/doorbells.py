@@ -33,7 +33,7 @@ def _messages(rng: random.Random, state: str) -> list[bytes]:
     """A burst of wrong messages; each names ids that nobody has."""
     if state == "garbage":
         return [rng.choice([b"\x00\xff garbage", b"{}", b"[1]", b'{"body": 5}', b'""', b"null"])]
-    tasks = {"duplicate": "run_predictions", "forged": rng.choice(["run_predictions", "forged.task", "reap_leases"])}
+    tasks = {"duplicate": "run_predictions", "forged": rng.choice(["run_predictions", "forged.task", "tend_queue"])}
     kwargs = {
         "prediction_ids": ["forged"],
         "model": rng.choice(["xor", "no-such-model", "../../etc/passwd"]),

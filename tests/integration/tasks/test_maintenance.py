@@ -1,6 +1,7 @@
 """`tasks.maintenance`: the jobs of beat, called as plain functions on real rows."""
 
 from datetime import timedelta
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -29,6 +30,20 @@ def test_reaping_takes_back_what_a_dead_worker_held(maintenance: Maintenance, co
     maintenance.reap_leases()
 
     assert committed.status(claim) == "queued"
+
+
+def test_every_second_all_is_done_though_one_job_fails(
+    maintenance: Maintenance, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = _claim_and_lose(committed)
+    monkeypatch.setattr(maintenance, "keep_traffic", Mock(side_effect=ValueError("no split is like this")))
+    monkeypatch.setattr(maintenance, "advance_backtests", after := Mock())
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="no split is like this")):
+        maintenance.tend_queue()
+
+    assert committed.status(claim) == "queued"
+    after.assert_called_once()
 
 
 def test_reaping_rings_for_what_waits_again(maintenance: Maintenance, committed: Rows, valkey: redis.Redis) -> None:
