@@ -27,11 +27,10 @@ from store.database import create_database
 from store.objects import ObjectStore
 from store.replies import connect_redis
 from store.secret_box import ensure_key_file
-from store.settings import WEBHOOK_KEY_FILE, Settings
+from store.settings import MULTIPROCESS_VARIABLE, WEBHOOK_KEY_FILE, Settings
 from tasks.doorbell import Doorbell
 from tasks.maintenance import Maintenance
 from tasks.successor import commit_left_behind, spool_folder
-from webapp.metrics import MULTIPROCESS_VARIABLE
 
 DATABASE_VARIABLE = "TORCHQUEUE_DATABASE_URL"
 REDIS_VARIABLE = "TORCHQUEUE_REDIS_URL"

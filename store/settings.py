@@ -23,6 +23,9 @@ SECRET_ENDINGS = ("_AUTH", "PASSWORD", "_KEY", "_SECRET", "_TOKEN", "_KEYS", "_S
 #: Where `torchqueue up` keeps the key of the webhook secrets, within the folder of all state.
 WEBHOOK_KEY_FILE = "webhook.key"
 
+#: Names a folder that all processes of one machine share; the client library of Prometheus reads it.
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

@@ -12,14 +12,12 @@ from sqlalchemy import Engine as Database
 
 from store.delivery_ledger import read_gauges as read_gauges_of_deliveries
 from store.drift import read_gauges
+from store.settings import MULTIPROCESS_VARIABLE
 from store.stats import queue_depths
 from webapp.pressure import ESTIMATED_WAIT
 from webapp.trust_metrics import DeadLetterCollector, PostgresCollector, WorkerCollector
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-#: Set by the stack to a folder that all processes of one machine share.
-MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 REQUESTS = Histogram(
     "torchqueue_http_request_seconds",

@@ -11,10 +11,9 @@ from a2wsgi.asgi_typing import ASGIApp
 from sqlalchemy import Engine as Database
 
 from schemas.enums import Scope
-from store.settings import Settings
+from store.settings import MULTIPROCESS_VARIABLE, Settings
 from tests.integration.serving import Api, make_key, running_loop
 from webapp.app import serve
-from webapp.metrics import MULTIPROCESS_VARIABLE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
