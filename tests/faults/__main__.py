@@ -73,13 +73,22 @@ def _chosen(only: str) -> list[Row]:
 
 
 def _run(rows: list[Row], size: Size, share: float, seed: int, path: Path) -> None:
+    """Run rows in a stack of the kind that they need."""
+    for on_small_disks in (False, True):
+        _run_in_one([row for row in rows if row.on_small_disks == on_small_disks], size, share, seed, path)
+
+
+def _run_in_one(rows: list[Row], size: Size, share: float, seed: int, path: Path) -> None:
     """Run what is missing; the row that is furthest behind goes next, so that a stopped run has seen all of them."""
     wanted = {row: math.ceil(row.runs(size) * share) for row in rows if row.runs(size)}
     counted = done(read(path))
     made = {row: counted.get(row.name, 0) for row in wanted}
     if all(made[row] >= count for row, count in wanted.items()):
         return
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder, running_arena(Path(folder), seed=seed) as arena:
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-") as folder,
+        running_arena(Path(folder), seed=seed, on_small_disks=rows[0].on_small_disks) as arena,
+    ):
         while behind := [row for row, count in wanted.items() if made[row] < count]:
             row = min(behind, key=lambda row: made[row] / wanted[row])
             count = min(row.group, wanted[row] - made[row])

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import shutil
 import socket
 import threading
 import time
@@ -19,14 +20,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.messages import RunPredictions
 from schemas.names import QueueName, inference_queue
+from stack.bootstrap import BUNDLED
 from store.database import create_database
 from store.replies import connect_redis
 from tasks.doorbell import Doorbell
 from tasks.maintenance import Maintenance
 from tests.broker import PREFIX
 from tests.faults.checker import Checker, Findings
+from tests.faults.disks import Disk, small_disks
 from tests.faults.family import Family, Relative
-from tests.faults.history import Clients, History
+from tests.faults.history import Clients, History, Request
+from tests.faults.marks import FORWARDS
 from tests.faults.servers import Server, running_servers
 from tests.faults.told import Told
 from tests.running import NO_VARIABLES, RunningStack, write_small_models
@@ -35,9 +39,17 @@ from tests.sinks import LOOPBACK, Sink, running_sink
 #: So small that one burst of requests is many batches, and a worker that dies takes a few rows with it.
 MAX_BATCH = 2
 
+#: A network and a decoder that can be made to fail; a worker without such inputs serves as ever.
+PLUGIN = "tests.faults.poisoned"
+
+#: Of the tenant whom no fault touches, between two requests.
+OTHERS_PAUSE_S = 0.02
+
 RING_S = 0.02
 PROBE_TIMEOUT_S = 60.0
 PROBE_PAUSE_S = 0.05
+
+NO_DISKS: Mapping[str, Disk] = {}
 
 
 class Arena:
@@ -50,10 +62,13 @@ class Arena:
         sink: Hears of the ends of some predictions.
         family: Bears further processes.
         clients: Ask all the time.
+        others: A tenant whom no fault touches, with a key of its own.
+        calm_ms: How long that tenant waited for answers while there was no fault; empty until it was measured.
         rng: Of this run.
         environment: With which further processes of ours reach the servers.
         releases: Whether deaths are told at once, as the supervisor does; False leaves them to leases.
         folder: For whatever a fault needs.
+        disks: The small ones that it runs on, by name; none where it runs on that of the machine.
     """
 
     def __init__(
@@ -67,9 +82,10 @@ class Arena:
         environment: Mapping[str, str],
         seed: int,
         pause_s: float,
+        disks: Mapping[str, Disk] = NO_DISKS,
     ) -> None:
         self.stack, self.postgres, self.valkey, self.sink, self.folder = stack, postgres, valkey, sink, folder
-        self.rng = random.Random(seed)
+        self.rng, self.disks = random.Random(seed), disks
         self.log_dir = folder / "log"
         self.environment = {**stack.settings, "TORCHQUEUE_VAR": str(folder), **environment}
         self.releases = True
@@ -81,11 +97,23 @@ class Arena:
         self.history = History()
         self.history.webhook = _make_endpoint(stack, sink)
         self.clients = Clients(self.history, [stack.url], stack.admin_key, pause_s=pause_s, seed=seed)
+        other_key = _make_key(stack)
+        self.others = Clients(
+            self.history,
+            [stack.url],
+            other_key,
+            count=1,
+            pause_s=OTHERS_PAUSE_S,
+            begin=lambda _: self.history.note(is_other=True),
+            prefers=["wait=5"],
+        )
+        self.calm_ms: list[float] = []
         self.doorbell = Doorbell(valkey.url)
         self.broker = redis.Redis.from_url(valkey.url, socket_timeout=5, socket_connect_timeout=2)
         self._heard = RungIds(valkey.url)
         secrets = [
             stack.admin_key,
+            other_key,
             stack.flower_auth[1],
             make_url(valkey.url.replace("redis://:", "redis://u:")).password,
         ]
@@ -95,6 +123,11 @@ class Arena:
     def database(self) -> Engine:
         """The database, as the suite sees it."""
         return self._releaser
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """That let a client do everything."""
+        return {"Authorization": f"Bearer {self.stack.admin_key}"}
 
     def ring(self, victims: Sequence[Relative]) -> None:
         """Ring workers for rows that may be there or not."""
@@ -111,13 +144,12 @@ class Arena:
             time.sleep(RING_S)
         return [victim for victim in victims if victim.died.is_set()]
 
-    def probe(self) -> float:
-        """Ask until an answer with a result comes; returns how long that took, seconds."""
+    def probe(self, url: str | None = None, request: Request | None = None) -> float:
+        """Ask the stack, or another API, until an answer with a result comes; returns how long that took, seconds."""
         began = time.monotonic()
-        request = self.history.begin(random.Random(1))
+        request = request or self.history.begin(random.Random(1))
         request.key = request.key or f"probe-{request.number}"
-        headers = {"Authorization": f"Bearer {self.stack.admin_key}"}
-        with httpx.Client(base_url=self.stack.url, headers=headers, timeout=15) as client:
+        with httpx.Client(base_url=url or self.stack.url, headers=self.headers, timeout=15) as client:
             while time.monotonic() - began < PROBE_TIMEOUT_S:
                 # A "maybe" or a refusal is asked again with the same key.
                 if self.history.ask(client, request, "wait=10") and request.label is not None:
@@ -196,7 +228,12 @@ def libpq(url: str) -> str:
 
 @contextmanager
 def running_arena(
-    folder: Path, *, seed: int, environment: Mapping[str, str] = NO_VARIABLES, pause_s: float = 0.04
+    folder: Path,
+    *,
+    seed: int,
+    environment: Mapping[str, str] = NO_VARIABLES,
+    pause_s: float = 0.04,
+    on_small_disks: bool = False,
 ) -> Iterator[Arena]:
     """Run an arena in a folder of its own, which is left for whoever wants to read its logs.
 
@@ -205,13 +242,20 @@ def running_arena(
         seed: Of all choices.
         environment: Of the stack's processes.
         pause_s: Of each client between two requests.
+        on_small_disks: Whether each folder that is written has a small disk; a model of photos is there then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        disks = stack.enter_context(small_disks(folder)) if on_small_disks else NO_DISKS
+        models = write_small_models(folder / "models", max_batch=MAX_BATCH)
+        if disks:
+            shutil.copytree(BUNDLED / "fashion", models / "fashion")
         postgres, valkey = stack.enter_context(running_servers(folder))
         sink = stack.enter_context(running_sink())
         environment = {
             **environment,
+            "TORCHQUEUE_PLUGINS": PLUGIN,
+            FORWARDS: str(folder / "forwards.log"),
             "TORCHQUEUE_OUTWARD_NETWORKS": str(LOOPBACK),
             "TORCHQUEUE_OUTWARD_PORTS": str(sink.port),
         }
@@ -221,11 +265,21 @@ def running_arena(
                 folder,
                 "--workers=1",
                 "--web-processes=1",
-                f"--models={write_small_models(folder / 'models', max_batch=MAX_BATCH)}",
+                f"--models={models}",
                 environment={**addresses, **environment},
             )
         )
-        arena = Arena(running, postgres, valkey, sink, folder, environment=environment, seed=seed, pause_s=pause_s)
+        arena = Arena(
+            running,
+            postgres,
+            valkey,
+            sink,
+            folder,
+            environment=environment,
+            seed=seed,
+            pause_s=pause_s,
+            disks=disks,
+        )
         stack.callback(arena.close)
         yield arena
 
@@ -234,3 +288,9 @@ def _make_endpoint(stack: RunningStack, sink: Sink) -> str:
     """Make a webhook endpoint at the sink that hears of what names it; returns its id."""
     made = stack.client.post("/v1/webhooks", json={"url": f"{sink.url}/told", "events": []})
     return str(made.raise_for_status().json()["id"])
+
+
+def _make_key(stack: RunningStack) -> str:
+    """Make an API key of another tenant."""
+    made = stack.client.post("/v1/keys", json={"name": "other", "scopes": ["predict"]})
+    return str(made.raise_for_status().json()["key"])

@@ -142,12 +142,12 @@ class Family:
 
 @contextmanager
 def web_server(
-    port: int, environment: Mapping[str, str], log: Path, failpoint: str
+    port: int, environment: Mapping[str, str], log: Path, failpoint: str, *, grace_s: float = 0.0
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run an API of its own beside the stack's; granian bears its process again, with the same failpoint."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            web_command(host="127.0.0.1", port=port, processes=1),
+            web_command(host="127.0.0.1", port=port, processes=1, grace_s=grace_s),
             cwd=ROOT,
             env={**os.environ, **environment, VARIABLE: failpoint},
             stdout=output,

@@ -1,10 +1,11 @@
 """What the clients did and were told: every request, its outcomes, and "maybe" where no answer came."""
 
 import itertools
+import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +34,15 @@ class Request:
     """One prediction that a client wants.
 
     Attributes:
-        number: Its own; also in its input.
-        webhook: The endpoint that is to hear of its end; None where nobody is.
+        number: Its own; also in its input, unless that is a photo.
         pair: What is asked.
         key: Idempotency key; None where the client sends none and so never asks again.
+        webhook: The endpoint that is to hear of its end; None where nobody is.
+        model: Who is asked.
+        photo: What is asked instead of the pair.
+        right: The right answer where it does not follow from the pair.
+        declared: The error code with which it must fail; None where it must succeed.
+        is_other: Whether it is of the tenant whom no fault touches.
         ids: All ids that 2xx answers named.
         maybes: How often no answer came.
         statuses: All status codes.
@@ -48,6 +54,11 @@ class Request:
     pair: tuple[int, int]
     key: str | None
     webhook: str | None = None
+    model: str = "xor"
+    photo: bytes | None = None
+    right: str | None = None
+    declared: str | None = None
+    is_other: bool = False
     ids: list[str] = field(default_factory=list)
     maybes: int = 0
     statuses: list[int] = field(default_factory=list)
@@ -57,12 +68,28 @@ class Request:
     @property
     def expected(self) -> str:
         """The right answer."""
-        return str(int(self.pair[0] != self.pair[1]))
+        return self.right or str(int(self.pair[0] != self.pair[1]))
 
     @property
-    def body(self) -> dict[str, Any]:
+    def path(self) -> str:
+        """Where it is posted. Models of the suite's own have no champion, so that no worker loads them unasked."""
+        path = f"/v1/models/{self.model}/predictions"
+        if self.model != "xor":
+            return f"{path}?version=1"
+        return path if self.webhook is None else f"{path}?webhook={self.webhook}"
+
+    @property
+    def body(self) -> bytes:
         """What is posted."""
-        return {"input": [self.pair[0] + self.number * NONCE_STEP, self.pair[1]]}
+        if self.photo is not None:
+            return self.photo
+        return json.dumps({"input": [self.pair[0] + self.number * NONCE_STEP, self.pair[1]]}).encode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """With which it is posted."""
+        told = {"Content-Type": "application/json" if self.photo is None else "application/octet-stream"}
+        return told if self.key is None else {**told, "Idempotency-Key": self.key}
 
 
 class History:
@@ -82,9 +109,19 @@ class History:
 
     def begin(self, rng: random.Random) -> Request:
         """Note a new request; half of them carry a key."""
-        number = next(self._numbers)
         key = str(uuid4()) if rng.random() < 0.5 else None
-        request = Request(number, PAIRS[number % 4], key, self.webhook if rng.random() < TOLD_SHARE else None)
+        return self.note(key=key, webhook=self.webhook if rng.random() < TOLD_SHARE else None)
+
+    def note(self, *, pair: tuple[int, int] | None = None, key: str | None = None, **wanted: Any) -> Request:
+        """Note a new request.
+
+        Args:
+            pair: One of all four, in turn, where none is given.
+            key: See `Request`.
+            wanted: Further attributes of the request.
+        """
+        number = next(self._numbers)
+        request = Request(number, pair or PAIRS[number % 4], key, **wanted)
         with self._lock:
             self.requests.append(request)
         return request
@@ -104,13 +141,10 @@ class History:
 
     def ask(self, client: httpx.Client, request: Request, prefer: str) -> bool:
         """Ask once and note what came. Returns whether an id was named."""
-        headers = {"Prefer": prefer}
-        if request.key is not None:
-            headers["Idempotency-Key"] = request.key
-        query = {} if request.webhook is None else {"webhook": request.webhook}
+        headers = {"Prefer": prefer, **request.headers}
         began = time.monotonic()
         try:
-            response = client.post("/v1/models/xor/predictions", params=query, json=request.body, headers=headers)
+            response = client.post(request.path, content=request.body, headers=headers)
             request.statuses.append(response.status_code)
             if not response.is_success:
                 self.refusals.append(response.text)
@@ -134,17 +168,30 @@ class Clients:
 
     Args:
         history: Where all is noted.
-        urls: Of APIs; the first is the one that stays.
+        urls: Of APIs; the first is the one that stays, others may be taken out.
         key: That authorises.
         count: Threads.
         pause_s: Of each between two requests.
         seed: Of their choices.
+        begin: Makes their requests; by default the history's own.
+        prefers: What they prefer, by chance.
     """
 
     def __init__(
-        self, history: History, urls: Sequence[str], key: str, *, count: int = 4, pause_s: float = 0.04, seed: int = 0
+        self,
+        history: History,
+        urls: Sequence[str],
+        key: str,
+        *,
+        count: int = 4,
+        pause_s: float = 0.04,
+        seed: int = 0,
+        begin: Callable[[random.Random], Request] | None = None,
+        prefers: Sequence[str] = ("respond-async", "wait=5"),
     ) -> None:
         self._history = history
+        self._begin = begin or history.begin
+        self._prefers = prefers
         self.urls = list(urls)
         self._headers = {"Authorization": f"Bearer {key}"}
         self._count, self.pause_s, self._seed = count, pause_s, seed
@@ -168,17 +215,18 @@ class Clients:
                 thread.join()
 
     def _run(self, rng: random.Random) -> None:
-        clients = [self._client(url) for url in self.urls]
+        clients = {url: self._client(url) for url in self.urls}
+        stays = clients[self.urls[0]]
         try:
             while not self._stopping.is_set():
-                request = self._history.begin(rng)
-                prefer = "respond-async" if rng.random() < 0.5 else "wait=5"
-                named = self._history.ask(rng.choice(clients), request, prefer)
+                request = self._begin(rng)
+                prefer = rng.choice(self._prefers)
+                named = self._history.ask(clients[rng.choice(self.urls)], request, prefer)
                 if not named and request.key is not None:
-                    self._insist(clients[0], request, prefer)
+                    self._insist(stays, request, prefer)
                 time.sleep(self.pause_s)
         finally:
-            for client in clients:
+            for client in clients.values():
                 client.close()
 
     def _insist(self, client: httpx.Client, request: Request, prefer: str) -> None:

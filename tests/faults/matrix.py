@@ -3,9 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from tests.faults.injectors import background, clocks, doorbells, freezes, kills, server_faults, wire_cuts
+from tests.faults import disks, packets
+from tests.faults.injectors import (
+    background,
+    clocks,
+    decoders,
+    doorbells,
+    freezes,
+    full_disks,
+    kills,
+    leaves,
+    memory,
+    poison,
+    server_faults,
+    wire_cuts,
+)
 from tests.faults.injectors.done import Injector
+from tests.faults.inputs import BATCH, POISONS
 
 
 class Size(StrEnum):
@@ -28,6 +44,8 @@ class Row:
         nightly: Likewise.
         release: Likewise.
         group: Faults between two checks.
+        on_small_disks: Whether it needs a stack whose disks can be filled.
+        spares_others: Whether it leaves the processes alone that answer a tenant beside it, so that I13 can be told.
     """
 
     fault: str
@@ -37,6 +55,8 @@ class Row:
     nightly: int
     release: int
     group: int = 20
+    on_small_disks: bool = False
+    spares_others: bool = False
 
     @property
     def name(self) -> str:
@@ -72,9 +92,9 @@ BEAT_STATES = ("beat.before_send", "beat.after_send")
 
 def _basic_rows() -> Iterator[Row]:
     for state in WORKER_STATES:
-        yield Row("SIGKILL", state, kills.kill_worker_at, 5, 40, 250)
-    yield Row("SIGKILL", "worker.draining", kills.kill_draining_worker, 4, 20, 150)
-    yield Row("SIGKILL at random", "worker", kills.kill_worker_randomly, 10, 150, 1_000)
+        yield Row("SIGKILL", state, kills.kill_worker_at, 5, 40, 250, spares_others=True)
+    yield Row("SIGKILL", "worker.draining", kills.kill_draining_worker, 4, 20, 150, spares_others=True)
+    yield Row("SIGKILL at random", "worker", kills.kill_worker_randomly, 10, 150, 1_000, spares_others=True)
     for state in WEB_STATES:
         yield Row("SIGKILL", state, kills.kill_web_at, 2, 10, 100, group=10)
     for state in MAINTENANCE_STATES:
@@ -83,8 +103,9 @@ def _basic_rows() -> Iterator[Row]:
         yield Row("SIGKILL", state, background.kill_delivery_at, 2, 10, 80)
     for state in BEAT_STATES:
         yield Row("SIGKILL", state, background.kill_beat_at, 2, 10, 40)
-    yield Row("SIGSTOP 24 s, then SIGCONT", "worker.on_device", freezes.freeze_workers_at, 3, 24, 150, group=6)
-    yield Row("SIGSTOP 24 s, then SIGCONT", "worker.before_commit", freezes.freeze_workers_at, 0, 24, 150, group=6)
+    for state, commit in (("worker.on_device", 3), ("worker.before_commit", 0)):
+        frozen = partial(Row, "SIGSTOP 24 s, then SIGCONT", state, freezes.freeze_workers_at)
+        yield frozen(commit, 24, 150, group=6, spares_others=True)
     woken = "SIGSTOP, SIGCONT once others hold it"
     yield Row(woken, "worker.before_commit", freezes.wake_zombies_at, 2, 20, 150, group=5)
     yield Row("SIGSTOP", "valkey:5", freezes.freeze, 1, 10, 50, group=5)
@@ -97,19 +118,45 @@ def _basic_rows() -> Iterator[Row]:
     yield Row("all keys deleted", "flushall", server_faults.command_valkey, 10, 50, 100, group=50)
     yield Row("out of memory", "maxmemory", server_faults.command_valkey, 3, 10, 30, group=10)
     yield Row("turned into a replica", "readonly", server_faults.command_valkey, 3, 10, 30, group=10)
-    yield Row("doorbells", "duplicate", doorbells.send_doorbells, 24, 400, 1_200, group=100)
-    yield Row("doorbells", "forged", doorbells.send_doorbells, 24, 400, 1_200, group=100)
-    yield Row("doorbells", "garbage", doorbells.send_doorbells, 20, 200, 600, group=100)
+    yield Row("doorbells", "duplicate", doorbells.send_doorbells, 24, 400, 1_200, group=100, spares_others=True)
+    yield Row("doorbells", "forged", doorbells.send_doorbells, 24, 400, 1_200, group=100, spares_others=True)
+    yield Row("doorbells", "garbage", doorbells.send_doorbells, 20, 200, 600, group=100, spares_others=True)
     yield Row("three beats", "beat", background.add_beats, 1, 10, 50, group=5)
 
 
 def _wire_rows() -> Iterator[Row]:
-    for server in ("valkey", "postgres"):
+    for place, nightly in (("valkey", 2), ("postgres", 2), ("web-valkey", 1), ("web-postgres", 1)):
         for how in ("drop", "reject", "one-way", "delay", "half-open"):
-            yield Row("wire cut", f"{server} {how} 2", wire_cuts.cut_wire, 0, 2, 14, group=7)
-            yield Row("wire cut", f"{server} {how} 20", wire_cuts.cut_wire, 0, 2, 10, group=5)
+            yield Row("wire cut", f"{place} {how} 2", wire_cuts.cut_wire, 0, nightly, 14, group=7)
+            yield Row("wire cut", f"{place} {how} 20", wire_cuts.cut_wire, 0, nightly, 10, group=5)
+            yield Row("wire cut", f"{place} {how} 120", wire_cuts.cut_wire, 0, int(how == "drop"), 2, group=1)
     yield Row("wire cut", "valkey drop 3", wire_cuts.cut_wire, 1, 0, 0)
     yield Row("wire cut", "postgres drop 3", wire_cuts.cut_wire, 1, 0, 0)
+
+
+def _loss_rows() -> Iterator[Row]:
+    for place in ("valkey", "postgres", "web-valkey", "web-postgres"):
+        lost = f"{packets.LOST} % of packets lost"
+        yield Row(lost, f"{place} loss 2", wire_cuts.cut_wire, 0, 1, 14, group=7)
+        yield Row(lost, f"{place} loss 20", wire_cuts.cut_wire, 0, 1, 10, group=5)
+        yield Row(lost, f"{place} loss 120", wire_cuts.cut_wire, 0, 0, 2, group=1)
+
+
+def _leave_rows() -> Iterator[Row]:
+    yield Row("SIGTERM", "worker", leaves.leave_worker, 0, 5, 50, group=5)
+    yield Row("SIGTERM", "web", leaves.leave_web, 0, 5, 50, group=5)
+    yield Row("SIGTERM", "web behind a balancer", leaves.leave_balanced_web, 0, 5, 50, group=5)
+
+
+def _disk_rows() -> Iterator[Row]:
+    for state, inject in (
+        ("postgres-data", full_disks.fill_postgres),
+        ("postgres-wal", full_disks.fill_postgres),
+        ("objects", full_disks.fill_objects),
+        ("spool", full_disks.fill_spool),
+        ("logs", full_disks.fill_logs),
+    ):
+        yield Row("full disk", state, inject, 0, 3, 20, group=5, on_small_disks=True)
 
 
 def _clock_rows() -> Iterator[Row]:
@@ -117,15 +164,43 @@ def _clock_rows() -> Iterator[Row]:
         yield Row("clock of worker, reaper and beat", skew, clocks.skew_clock, 0, 4, 22, group=11)
 
 
+def _poison_rows() -> Iterator[Row]:
+    for kind in POISONS:
+        # Each takes up to 42 s, which is the point.
+        nightly, release = (2, 10) if kind == "never-ends" else (6, 50)
+        for bad in (1, 2, 5, BATCH):
+            commit = int((kind, bad) == ("raises", 1))
+            yield Row("poison", f"{kind} {bad} of {BATCH}", poison.poison_batch, commit, nightly, release, group=5)
+    yield Row("SIGKILL at random", "decoder", decoders.kill_decoders, 0, 20, 150)
+
+
+def _memory_rows() -> Iterator[Row]:
+    yield Row("SIGKILL by a limit of memory", "worker", memory.starve_workers, 4, 20, 150, spares_others=True)
+    yield Row("SIGKILL by a limit of memory", "decoder", decoders.starve_decoders, 0, 10, 50)
+
+
 #: What the plan names and this suite cannot do, with the reason; printed with every table.
 NOT_RUN = {
     "CUDA out of memory, device-side assert, hang of a GPU": "needs a GPU",
-    "loss of 30 % of the packets, cuts of 120 s, cuts between web and servers": "the wire is a proxy before one worker",
-    "full disk of Postgres and of the object store": "needs file systems of its own",
-    "memory limits of the kernel": "what it sends is SIGKILL, which is run",
-    "poison among 32 pictures": "tests/integration/tasks/test_drainer.py halves batches; no real process is killed",
     "kills of trainings": "python -m benchmarks.training_kills",
-    "p99 of untouched tenants (I13)": "means nothing where two cores run the stack, its load and its faults",
-} | ({} if clocks.FAKETIME else {"wrong clocks": "libfaketime is not installed"})
+} | {
+    what: why
+    for what, why in (
+        ("wrong clocks", None if clocks.FAKETIME else "libfaketime is not installed"),
+        ("loss of packets", packets.WHY_NOT),
+        ("full disks", disks.WHY_NOT),
+        ("limits of memory", None if memory.CONTROLLER else "the kernel's memory controller cannot be used here"),
+    )
+    if why
+}
 
-MATRIX = (*_basic_rows(), *_wire_rows(), *(_clock_rows() if clocks.FAKETIME else ()))
+MATRIX = (
+    *_basic_rows(),
+    *_leave_rows(),
+    *_wire_rows(),
+    *_poison_rows(),
+    *(() if packets.WHY_NOT else _loss_rows()),
+    *(() if disks.WHY_NOT else _disk_rows()),
+    *(_clock_rows() if clocks.FAKETIME else ()),
+    *(_memory_rows() if memory.CONTROLLER else ()),
+)

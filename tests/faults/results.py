@@ -12,6 +12,11 @@ from rich.table import Table
 
 from tests.faults.matrix import NOT_RUN
 
+COLUMNS = (
+    *("fault", "runs", "accepted", "lost", "doubled", "given up", "recovery p50", "max"),
+    *("p99 of others, times", "verdict"),
+)
+
 
 @dataclass(kw_only=True)
 class Result:
@@ -28,6 +33,7 @@ class Result:
         given_up: Innocent rows that failed since processes died under them too often, as declared.
         seconds: That it took.
         recoveries: Seconds from each fault until all was well.
+        others: How many times longer the p99 of the tenant whom no fault touches was, by group.
         violations: Broken promises, each with its invariant.
     """
 
@@ -41,6 +47,7 @@ class Result:
     given_up: int = 0
     seconds: float = 0.0
     recoveries: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
 
@@ -75,6 +82,7 @@ def summarize(results: Iterable[Result]) -> list[Result]:
         for name in ("faults", "accepted", "lost", "doubled", "given_up", "seconds"):
             setattr(total, name, getattr(total, name) + getattr(result, name))
         total.recoveries += result.recoveries
+        total.others += result.others
         total.violations += result.violations
     return list(rows.values())
 
@@ -82,9 +90,9 @@ def summarize(results: Iterable[Result]) -> list[Result]:
 def print_table(results: Iterable[Result]) -> None:
     """Print one line a row, the sum, what was broken, and what was not run."""
     rows = summarize(results)
-    console = Console(width=150)
+    console = Console(width=170)
     table = Table()
-    for name in ("fault", "runs", "accepted", "lost", "doubled", "given up", "recovery p50", "max", "verdict"):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name in {"fault", "verdict"} else "right")
     for row in rows:
         verdict = (
@@ -95,7 +103,8 @@ def print_table(results: Iterable[Result]) -> None:
         p50 = f"{statistics.median(row.recoveries):.2f} s" if row.recoveries else "-"
         worst = f"{max(row.recoveries):.2f} s" if row.recoveries else "-"
         counts = (row.faults, row.accepted, row.lost, row.doubled, row.given_up)
-        table.add_row(row.row, *(f"{count:,}" for count in counts), p50, worst, verdict)
+        others = f"{statistics.median(row.others):.2f}" if row.others else "-"
+        table.add_row(row.row, *(f"{count:,}" for count in counts), p50, worst, others, verdict)
     console.print(table)
     kills = sum(row.faults for row in rows if row.row.startswith("SIGKILL"))
     faults, lost = sum(row.faults for row in rows), sum(row.lost for row in rows)

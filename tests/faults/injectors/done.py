@@ -22,12 +22,14 @@ class Done:
         faults: That happened.
         recoveries: Seconds from each fault, or from its end where it lasts, until all was well.
         deaths: Ends of workers, whose rows tell the recovery, by process id, wall clock.
+        kills: Whether workers may have died, so that innocent rows may be given up.
         broken: What must not come of this fault and did.
     """
 
     faults: int = 0
     recoveries: list[float] = field(default_factory=list)
     deaths: dict[int, float] = field(default_factory=dict)
+    kills: bool = True
     broken: list[str] = field(default_factory=list)
 
     def add_deaths(self, dead: Sequence[Relative]) -> None:

@@ -1,4 +1,4 @@
-"""A decoding process whose decoder does what a file that begins with a word tells it to; all else it decodes."""
+"""A decoding process whose decoder does what a file that begins or ends with a word tells it to."""
 
 import ctypes
 import os
@@ -66,8 +66,8 @@ DEEDS: dict[bytes, Callable[[], object]] = {
 
 
 def decode(data: bytes, **options: Any) -> Picture:
-    """Do the deed, or decode."""
-    deed = DEEDS.get(data[:4])
+    """Do the deed, or decode. A word at the end leaves a picture one that is let in at the door."""
+    deed = DEEDS.get(data[:4]) or DEEDS.get(data[-4:])
     if deed is not None:
         deed()
     return decode_picture(data, **options)
