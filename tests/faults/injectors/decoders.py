@@ -36,7 +36,7 @@ def starve_decoders(arena: Arena, _state: str, count: int) -> Done:
 def _lose_decoders(arena: Arena, count: int, kill: Kill) -> Done:
     """Lose one after the other. Its file must be decoded by the next, and the worker must not notice."""
     prepare_models(arena)
-    arena.probe(large_photo(arena.history))
+    arena.probe(request=large_photo(arena.history))
     done, worker = Done(kills=False), psutil.Process(arena.stack.pid("cpu-0"))
     photographers = Clients(
         arena.history,
@@ -53,7 +53,7 @@ def _lose_decoders(arena: Arena, count: int, kill: Kill) -> Done:
             kill(arena.rng.choice(_decoders(worker)))
             done.faults += 1
             # Later than the file that was lost, so that no file loses two decoders, which would be its own fault.
-            done.recoveries.append(arena.probe(large_photo(arena.history)))
+            done.recoveries.append(arena.probe(request=large_photo(arena.history)))
     if arena.stack.pid("cpu-0") != worker.pid:
         done.broken.append("a worker: ended by the death of a decoder")
     return done

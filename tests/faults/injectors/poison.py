@@ -31,7 +31,7 @@ def poison_batch(arena: Arena, state: str, count: int) -> Done:
     bad, done = int(number), Done(kills=False)
     prepare_models(arena)
     # The model is loaded when it is asked for first.
-    arena.probe(innocent(arena.history, kind, arena.rng))
+    arena.probe(request=innocent(arena.history, kind, arena.rng))
     for _ in range(count * TRIES):
         counted = len(_forwards(arena))
         requests = _note_batch(arena, kind, bad)
