@@ -11,7 +11,7 @@ from tests.faults.packets import WHY_NOT, losing
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 #: Of so many answers, hardly ever do all come at the first try.
-TURNS = 20
+TURNS = 8
 
 
 @pytest.fixture
