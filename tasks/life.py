@@ -145,6 +145,8 @@ class WorkerLife:
             status: Of the process.
             within_s: Postgres gets no longer than this; without it, the lease runs out by itself.
         """
+        # A heartbeat that comes between the end of this life and that of the process begins no other.
+        self._stopping = True
         ending = threading.Thread(target=self._try_to_end, args=[reason], name="quit", daemon=True)
         ending.start()
         ending.join(within_s)
@@ -204,6 +206,9 @@ class WorkerLife:
             self._renewed_at = asked_at
             if self._settle is None:
                 self._doubted = False
+            return
+        if self._stopping:
+            # We ended it ourselves just now.
             return
         log.warning("lease_lost", worker_id=self._worker_id)
         self._register()

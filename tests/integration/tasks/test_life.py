@@ -17,9 +17,7 @@ from store.workers import end_worker
 from tasks.life import WorkerLife
 from tests.factories import Rows, success
 from tests.integration.tasks.conftest import make_life
-from tests.running import wait_until
-
-BEAT_S = 5.0
+from tests.running import PATIENCE_S, wait_until
 
 MakeLife = Callable[..., WorkerLife]
 
@@ -39,7 +37,7 @@ class Beats:
     def wait_for(self, count: int) -> None:
         """Wait until there were so many more."""
         wanted = self.count + count
-        wait_until(lambda: self.count >= wanted, BEAT_S)
+        wait_until(lambda: self.count >= wanted)
 
 
 @pytest.fixture
@@ -94,7 +92,7 @@ def test_a_life_whose_lease_was_ended_begins_anew(
     # At once: a life that beats as fast as this one would renew a lease before anybody could find it over.
     end_worker(committed.connection, lost, StopReason.LEASE_EXPIRED)
 
-    wait_until(lambda: life.worker_id != lost, BEAT_S)
+    wait_until(lambda: life.worker_id != lost)
 
     assert [worker.id for worker in read() if worker.stopped_at is None] == [life.worker_id]
 
@@ -130,7 +128,7 @@ def test_a_life_that_was_silent_for_too_long_begins_anew(make: MakeLife, read: C
 
     life.doubt()
 
-    wait_until(lambda: life.worker_id != lost, BEAT_S)
+    wait_until(lambda: life.worker_id != lost)
     assert [(each.id, each.stop_reason) for each in read()] == [(lost, "self_fenced"), (life.worker_id, None)]
 
 
@@ -143,7 +141,7 @@ def test_what_a_silent_life_held_is_given_back_with_its_attempt(make: MakeLife, 
 
     life.doubt()
 
-    wait_until(lambda: life.worker_id != lost, BEAT_S)
+    wait_until(lambda: life.worker_id != lost)
     row = committed.get(prediction_id)
     assert (row.status, row.attempt, row.crash_count) == ("queued", 0, 0)
 
@@ -158,7 +156,7 @@ def test_what_is_finished_is_stored_before_a_new_life_begins(make: MakeLife, com
 
     life.doubt()
 
-    wait_until(lambda: life.worker_id != lost, BEAT_S)
+    wait_until(lambda: life.worker_id != lost)
     assert committed.status(prediction_id) == "succeeded"
 
 
@@ -170,7 +168,7 @@ def test_no_new_life_begins_while_what_is_finished_cannot_be_stored(make: MakeLi
 
     life.doubt()
 
-    wait_until(lambda: tries.count >= 2, BEAT_S)
+    wait_until(lambda: tries.count >= 2)
     assert (life.worker_id, life.is_valid()) == (before, False)
 
 
@@ -204,7 +202,7 @@ def test_a_worker_that_drains_says_so_at_once(
 
     life.say_draining()
 
-    wait_until(lambda: [each.state for each in read()] == ["draining"], BEAT_S)
+    wait_until(lambda: [each.state for each in read()] == ["draining"])
 
 
 def test_a_life_that_quits_gives_back_what_it_holds_and_ends_the_process(
@@ -217,10 +215,24 @@ def test_a_life_that_quits_gives_back_what_it_holds_and_ends_the_process(
     committed.claim(worker_id=life.worker_id)
 
     with pytest.raises(SystemExit, match="70"):
-        life.quit(StopReason.DEVICE_LOST, 70, within_s=BEAT_S)
+        life.quit(StopReason.DEVICE_LOST, 70, within_s=PATIENCE_S)
 
     row = committed.get(prediction_id)
     assert (row.status, row.attempt, [each.stop_reason for each in read()]) == ("queued", 0, ["device_lost"])
+
+
+def test_no_new_life_begins_in_a_process_that_quits(
+    make: MakeLife, read: Callable[[], list[Worker]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os._exit", _exit)
+    life = make()
+    life.begin()
+
+    with pytest.raises(SystemExit):
+        life.quit(StopReason.DEVICE_LOST, 70, within_s=PATIENCE_S)
+    life.tell()
+
+    assert [each.stop_reason for each in read()] == ["device_lost"]
 
 
 def test_what_a_hung_life_held_counts_as_a_crash(
@@ -233,7 +245,7 @@ def test_what_a_hung_life_held_counts_as_a_crash(
     committed.claim(worker_id=life.worker_id)
 
     with pytest.raises(SystemExit):
-        life.quit(StopReason.HUNG, 70, within_s=BEAT_S)
+        life.quit(StopReason.HUNG, 70, within_s=PATIENCE_S)
     ledger.reap(committed.connection)
 
     row = committed.get(prediction_id)
