@@ -91,6 +91,9 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Step]]:
     try:
         yield reader.follow(PAGE.read_text(encoding="utf-8"))
     finally:
+        # Shown where a test fails: why a model did not answer stands in the log of its worker.
+        for log in sorted((reader.folder / "var").rglob("cpu-*.log")):
+            sys.stdout.write(log.read_text(encoding="utf-8"))
         # The page's own last command, again for the case that one before it failed.
         subprocess.run(
             [sys.executable, "-m", "stack", "down"],
