@@ -48,7 +48,7 @@ class ApiClient:
         return self._send("GET", path)
 
     def predict(self, model: str, file: Path) -> Any:
-        """Ask a model about a picture, or about the numbers of a JSON file.
+        """Ask a model about a picture, or about the numbers of a JSON file, and wait for it up to a minute.
 
         Raises:
             RequestRefusedError: The API answered with a problem, or did not answer.
@@ -61,10 +61,8 @@ class ApiClient:
         Raises:
             RequestRefusedError: The API answered with a problem, or did not answer.
         """
-        body = _body(file)
-        headers = {**body.pop("headers"), "Prefer": "wait=60"}
         path = _item_path(model, catalog, external_id)
-        return self._send("PUT", path, params={"priority": "bulk"}, headers=headers, **body)
+        return self._send("PUT", path, params={"priority": "bulk"}, **_body(file))
 
     def remove_item(self, model: str, catalog: str, external_id: str) -> None:
         """Remove an item from a model's index.
@@ -104,11 +102,12 @@ class ApiClient:
 
 
 def _body(file: Path) -> dict[str, Any]:
+    """What is sent for a file. Whoever types a command wants its answer, also where a worker has to load the model."""
     suffix = file.suffix.lower()
     content_type = (
         "application/json" if suffix == JSON_SUFFIX else CONTENT_TYPES.get(suffix, "application/octet-stream")
     )
-    return {"content": file.read_bytes(), "headers": {"Content-Type": content_type}}
+    return {"content": file.read_bytes(), "headers": {"Content-Type": content_type, "Prefer": "wait=60"}}
 
 
 def _item_path(model: str, catalog: str, external_id: str) -> str:

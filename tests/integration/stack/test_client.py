@@ -4,7 +4,9 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from stack.announce import announce, curl_line, first_answer
@@ -34,6 +36,23 @@ def test_several_photos_are_answered_in_their_order(torchqueue: Torchqueue) -> N
     answers = json.loads(torchqueue("predict", SANDAL, BAG, "--json").output)
 
     assert [answer["prediction"]["result"]["label"] for answer in answers] == ["Sandal", "Bag"]
+
+
+@pytest.mark.usefixtures("running")
+def test_an_answer_is_waited_for_while_a_worker_loads_its_model(
+    torchqueue: Torchqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes: list[str] = []
+    request = httpx.Client.request
+
+    def listen(client: httpx.Client, *words: Any, **options: Any) -> httpx.Response:
+        wishes.append(options["headers"]["Prefer"])
+        return request(client, *words, **options)
+
+    monkeypatch.setattr(httpx.Client, "request", listen)
+    torchqueue("predict", SANDAL)
+
+    assert wishes == ["wait=60"]
 
 
 def test_numbers_in_a_file_are_answered(torchqueue: Torchqueue, running: Path) -> None:
