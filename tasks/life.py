@@ -207,18 +207,20 @@ class WorkerLife:
             if self._settle is None:
                 self._doubted = False
             return
-        if self._stopping:
-            # We ended it ourselves just now.
-            return
-        log.warning("lease_lost", worker_id=self._worker_id)
-        self._register()
+        self._register_again("lease_lost")
 
     def _begin_anew(self, settle: Callable[[], None]) -> None:
         """Begin a new life after a silence in which the old one may have been given up by others."""
         # First, while the fences of what is finished may still hold: what the old life then holds is given back.
         settle()
         self._end(StopReason.SELF_FENCED)
-        log.warning("self_fenced", worker_id=self._worker_id, silent_s=round(self.silent_s(), 1))
+        self._register_again("self_fenced")
+
+    def _register_again(self, event: str) -> None:
+        if self._stopping:
+            # We ended it ourselves just now.
+            return
+        log.warning(event, worker_id=self._worker_id, silent_s=round(self.silent_s(), 1))
         self._register()
 
     def _end(self, reason: StopReason) -> None:

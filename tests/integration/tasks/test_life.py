@@ -235,6 +235,24 @@ def test_no_new_life_begins_in_a_process_that_quits(
     assert [each.stop_reason for each in read()] == ["device_lost"]
 
 
+def test_a_life_that_is_about_to_begin_anew_does_not_in_a_process_that_quits(
+    make: MakeLife, read: Callable[[], list[Worker]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os._exit", _exit)
+
+    def quit_meanwhile() -> None:
+        with pytest.raises(SystemExit):
+            restless.quit(StopReason.DEVICE_LOST, 70, within_s=PATIENCE_S)
+
+    restless = make(settle=quit_meanwhile)
+    restless.begin()
+    restless.doubt()
+    wait_until(lambda: [each.stop_reason for each in read()] == ["device_lost"])
+    restless.end()
+
+    assert len(read()) == 1
+
+
 def test_what_a_hung_life_held_counts_as_a_crash(
     make: MakeLife, committed: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
