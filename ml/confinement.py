@@ -136,10 +136,11 @@ def limit_resources(memory_bytes: int = MEMORY_BYTES) -> None:
         memory_bytes: Of address space.
     """
     die_with_parent()
-    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    # Where the system has too little memory this process goes first; some containers do not let it say so.
+    # Where the system has too little memory this process goes first; some containers do not let it say so. Before the
+    # next line, after which the file is root's.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

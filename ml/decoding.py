@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from ml.errors import DecodeFailedError, InvalidInputError
+from ml.errors import DecodeFailedError, InvalidInputError, NotReachedError
 from ml.picture_source import decoding_in
 from ml.predictor import Payload, Predictor
 from ml.sandbox import ITEM_TIMEOUT_S, Sandbox
@@ -20,7 +20,7 @@ from ml.spec import InputSpec
 
 logger = logging.getLogger(__name__)
 
-Decoded = Tensor | InvalidInputError | DecodeFailedError
+Decoded = Tensor | InvalidInputError | DecodeFailedError | NotReachedError
 """One item between ``decode`` and ``compute``."""
 
 
@@ -29,6 +29,10 @@ BATCH_TIME_S = 25.0
 minute, and the good files of a batch must be answered within it."""
 
 LEAST_TIME_S = 1.0
+
+LAST_TURN_S = 40.0
+"""After so long no further item of a batch is begun: a batch that outlasts its claim counts as one that its worker died
+of, in all its items."""
 
 DecodePhotos = Callable[[Sequence[Payload], InputSpec, torch.device], list[Tensor | None]]
 """See ``ml.nvjpeg.decode_photos``."""
@@ -66,7 +70,7 @@ class DecodePool:
             self._sandbox.close()
 
     def decode(self, predictor: Predictor, payloads: Sequence[Payload]) -> list[Decoded]:
-        """Turn items into tensors, in order; an item that cannot be used leaves its error in its place."""
+        """Turn items into tensors, in order; see ``Engine.decode``."""
         if predictor.spec.input.type != "image":
             # Handing a few numbers to another thread costs more than converting them.
             return list(predictor.decode_batch(payloads))
@@ -78,15 +82,18 @@ class DecodePool:
         return [next(rest) if square is None else square for square in squares]
 
     def _decode_on_cpu(self, predictor: Predictor, payloads: Sequence[Payload]) -> list[Decoded]:
-        until = time.monotonic() + BATCH_TIME_S
+        began = time.monotonic()
         if len(payloads) == 1:
-            return [self._decode_one(predictor, payloads[0], until)]
-        return list(self._threads.map(lambda payload: self._decode_one(predictor, payload, until), payloads))
+            return [self._decode_one(predictor, payloads[0], began)]
+        return list(self._threads.map(lambda payload: self._decode_one(predictor, payload, began), payloads))
 
-    def _decode_one(self, predictor: Predictor, payload: Payload, until: float) -> Decoded:
+    def _decode_one(self, predictor: Predictor, payload: Payload, began: float) -> Decoded:
+        passed_s = time.monotonic() - began
+        if passed_s > LAST_TURN_S:
+            return NotReachedError(f"Its batch was decoded for {LAST_TURN_S:.0f} seconds before its turn came.")
         if self._sandbox is None:
             return _decode_one(predictor, payload)
-        timeout_s = min(ITEM_TIMEOUT_S, max(LEAST_TIME_S, until - time.monotonic()))
+        timeout_s = min(ITEM_TIMEOUT_S, max(LEAST_TIME_S, BATCH_TIME_S - passed_s))
         with decoding_in(self._sandbox, timeout_s):
             return _decode_one(predictor, payload)
 

@@ -16,7 +16,14 @@ from ml.ceilings import Ceiling, Ceilings
 from ml.choices import Choice
 from ml.decoding import Decoded, DecodePool, stack
 from ml.devices import torch_device
-from ml.errors import DecodeFailedError, DeviceLostError, InvalidInputError, ModelLoadError, NonFiniteOutputError
+from ml.errors import (
+    DecodeFailedError,
+    DeviceLostError,
+    InvalidInputError,
+    ModelLoadError,
+    NonFiniteOutputError,
+    NotReachedError,
+)
 from ml.inputs import blank_item
 from ml.kinds import build_predictor
 from ml.predictor import Payload, Predictor, Result
@@ -185,6 +192,8 @@ class Engine:
     def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
         """Turn items as sent into tensors, in order; an item that cannot be used leaves its error in its place.
 
+        So does one that was not begun since those before it took too long: ``NotReachedError``; try it again.
+
         Raises:
             NotLoadedError: The model is not loaded.
         """
@@ -248,7 +257,7 @@ class Engine:
                 raise DeviceLostError(f"{self.device} must be opened again in a new process: {error}") from error
 
 
-def _undecoded(error: InvalidInputError | DecodeFailedError) -> Outcome:
+def _undecoded(error: InvalidInputError | DecodeFailedError | NotReachedError) -> Outcome:
     code = INVALID_INPUT if isinstance(error, InvalidInputError) else INTERNAL
     return Outcome(error_code=code, error_detail=str(error))
 

@@ -103,6 +103,10 @@ class DecodeFailedError(MLError):
     """Our own code failed while decoding one item; its cause is in the log."""
 
 
+class NotReachedError(MLError):
+    """The turn of an item did not come before its batch had taken too long; nothing is known of it."""
+
+
 class ModelLoadError(MLError):
     """A model was read but cannot compute, not even on a blank input."""
 

@@ -13,21 +13,22 @@ import logging
 import mmap
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 
 from ml.errors import DecodeFailedError, InvalidInputError
+from ml.fork_server import ForkServer
 from ml.images import FIELD, MAX_PIXELS, Picture
 from ml.sandbox_protocol import (
+    INPUT_BYTES,
+    MEBIBYTE,
     MESSAGE_BYTES,
+    ROOM_BYTES,
     Failure,
     Pixels,
     ProtocolError,
@@ -37,14 +38,6 @@ from ml.sandbox_protocol import (
 )
 
 logger = logging.getLogger(__name__)
-
-MEBIBYTE = 1024 * 1024
-
-#: Largest file. The memory is taken only where it is written, so a limit far above what is accepted costs nothing.
-INPUT_BYTES = 64 * MEBIBYTE
-
-#: For pixels: a photo of the largest size that is accepted, decoded in full.
-ROOM_BYTES = 80 * MEBIBYTE
 
 #: What a file took of the shared memory is given back to the system when it was more than this.
 KEPT_BYTES = 8 * MEBIBYTE
@@ -62,7 +55,6 @@ CPU_PER_CHILD_S = 300.0
 ATTEMPTS = 2
 
 MODULE = "ml.sandbox_child"
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class _ChildDiedError(Exception):
@@ -93,8 +85,9 @@ class Sandbox:
     def __init__(self, children: int) -> None:
         self._slots = [_Slot() for _ in range(children)]
         self._free: SimpleQueue[_Slot] = SimpleQueue()
-        # A child dies with the thread that started it, so that no child outlives a parent that was killed. This thread
-        # lives as long as the sandbox does.
+        # The children's server dies with the thread that started it, so that none outlives a parent that was killed.
+        # This thread lives as long as the sandbox does.
+        self._server: ForkServer | None = None
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
         self._starting: list[Future[None]] = []
         for slot in self._slots:
@@ -108,10 +101,8 @@ class Sandbox:
 
     def close(self) -> None:
         """End the children."""
+        self._starter.submit(self._end).result()
         self._starter.shutdown()
-        for slot in self._slots:
-            if slot.child is not None:
-                slot.child.kill()
 
     @contextmanager
     def decoded(
@@ -170,26 +161,47 @@ class Sandbox:
         return slot.child
 
     def _fill(self, slot: _Slot) -> None:
-        if slot.child is None:
-            slot.child = _Child()
+        if slot.child is not None:
+            return
+        try:
+            if self._server is None or not self._server.is_alive:
+                self._server = ForkServer(MODULE)
+            slot.child = _Child(self._server)
+        except OSError as error:
+            raise DecodeFailedError("A decoding process cannot be started.") from error
+
+    def _end(self) -> None:
+        for slot in self._slots:
+            if slot.child is not None:
+                slot.child.kill()
+        if self._server is not None:
+            self._server.close()
 
 
 class _Child:
-    """One process and the memory that it shares with us. Used by one thread at a time."""
+    """One process and the memory that it shares with us. Used by one thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        server: Forks it.
+
+    Raises:
+        OSError: It cannot be started.
+        DecodeFailedError: It ended before it could decode.
+    """
+
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
         self._items = 0
         self._cpu_s = 0.0
-        total = INPUT_BYTES + ROOM_BYTES
         descriptor = os.memfd_create("torchqueue-pictures")
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            os.ftruncate(descriptor, total)
-            self._memory = mmap.mmap(descriptor, total)
-            self._process = _start(theirs.fileno(), descriptor, total)
-        except OSError as error:
+            os.ftruncate(descriptor, INPUT_BYTES + ROOM_BYTES)
+            self._memory = mmap.mmap(descriptor, INPUT_BYTES + ROOM_BYTES)
+            self.pid = server.fork(theirs.fileno(), descriptor)
+        except OSError:
             self._channel.close()
-            raise DecodeFailedError("A decoding process cannot be started.") from error
+            raise
         finally:
             os.close(descriptor)
             theirs.close()
@@ -220,8 +232,7 @@ class _Child:
             self.kill()
             raise _ChildDiedError(str(error)) from error
         if answer is None:
-            self.kill()
-            raise _ChildDiedError(f"it ended with {self._process.returncode}")
+            raise _ChildDiedError(f"it ended with {self.kill()}")
         if isinstance(answer, Pixels):
             self._cpu_s = answer.cpu_s
         return answer
@@ -238,35 +249,21 @@ class _Child:
         if input_bytes + pixels.rows * pixels.columns * 3 > KEPT_BYTES:
             self._memory.madvise(mmap.MADV_REMOVE)
 
-    def kill(self) -> None:
-        """End it, whatever it does."""
-        self._process.kill()
-        self._process.wait()
-        self._channel.close()
+    def kill(self) -> int | None:
+        """End it, whatever it does. Returns how it ended, where that is known."""
+        try:
+            return self._server.end(self.pid)
+        finally:
+            self._channel.close()
 
     def _greet(self) -> None:
         self._channel.settimeout(START_TIMEOUT_S)
         try:
             confinement = read_greeting(self._channel.recv(MESSAGE_BYTES))
         except (OSError, ProtocolError) as error:
-            self.kill()
-            raise DecodeFailedError(f"A decoding process ended at its start ({self._process.returncode}).") from error
+            raise DecodeFailedError(f"A decoding process ended at its start ({self.kill()}).") from error
         if not confinement.is_closed:
             logger.warning("decoder_not_confined")
-
-
-def _start(channel: int, memory: int, total: int) -> "subprocess.Popen[bytes]":
-    numbers = (channel, memory, INPUT_BYTES, total, os.getpid())
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-P", "-m", MODULE, *map(str, numbers)],
-        pass_fds=(channel, memory),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        # Nothing of ours: what it does not know, nobody can make it tell.
-        env={"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
-        # A Ctrl-C in the terminal is for us; our children end when we do.
-        start_new_session=True,
-    )
 
 
 def _error_of(failure: Failure, text: str) -> Exception:

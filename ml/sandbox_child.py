@@ -1,13 +1,16 @@
-"""The process that decodes strangers' pictures: `python -m ml.sandbox_child`, started by `ml.sandbox` alone.
+"""The processes that decode strangers' pictures: `python -m ml.sandbox_child`, started by `ml.sandbox` alone.
 
-It imports neither torch nor anything of our other rooms, closes its doors, and then answers one file after another
-until its parent hangs up. The file and the pixels lie in memory that it shares with its parent; over the socket go a
-few numbers. It is expected to die now and then: that is what it is for.
+The first of them imports neither torch nor anything of our other rooms, and forks the others; see `ml.fork_server`.
+Each of those closes its doors, and then answers one file after another until its parent hangs up. The file and the
+pixels lie in memory that it shares with its parent; over the socket go a few numbers. It is expected to die now and
+then: that is what it is for.
 """
 
+import gc
 import io
 import mmap
 import os
+import socket
 import sys
 import time
 
@@ -16,10 +19,21 @@ import numpy as np
 # Imported now, because Pillow would import them when a file asks for them, and by then no file can be opened.
 from PIL import ExifTags, Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from ml.confinement import close_doors, cpu_limit, limit_resources, parent_is
+from ml.confinement import close_doors, cpu_limit, die_with_parent, limit_resources, parent_is
 from ml.errors import InvalidInputError
+from ml.fork_server import serve
 from ml.images import RGBRow, decode_picture
-from ml.sandbox_protocol import REQUEST, Failure, Pixels, Request, greet, write_failure, write_pixels
+from ml.sandbox_protocol import (
+    INPUT_BYTES,
+    REQUEST,
+    ROOM_BYTES,
+    Failure,
+    Pixels,
+    Request,
+    greet,
+    write_failure,
+    write_pixels,
+)
 
 PLUGINS = (ExifTags, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin)
 
@@ -30,28 +44,42 @@ ITEM_CPU_S = 8.0
 WARM_UP_FORMATS = ("JPEG", "PNG", "WEBP")
 
 
-def main(descriptor: int, memory: int, input_bytes: int, total_bytes: int, parent: int) -> None:
+def main(control: int, parent: int) -> None:
+    """Fork processes that decode until the parent hangs up.
+
+    Args:
+        control: The socket to the parent.
+        parent: The process that must be there still.
+    """
+    die_with_parent()
+    if not parent_is(parent):
+        return
+    _warm_up()
+    # What is there by now stays as it is, in memory that all of them share.
+    gc.freeze()
+    server = os.getpid()
+    serve(socket.socket(fileno=control), lambda descriptors: decode_files(server, *descriptors))
+
+
+def decode_files(server: int, channel: int, memory: int) -> None:
     """Answer until the parent hangs up.
 
     Args:
-        descriptor: Of the socket to the parent.
-        memory: Of the shared memory: the file first, then the pixels.
-        input_bytes: Where the pixels begin.
-        total_bytes: Of the shared memory.
-        parent: The process that must be there still.
+        server: The process that must be there still.
+        channel: The socket to whoever sends the files.
+        memory: What is shared with it: the file first, then the pixels.
     """
     limit_resources()
-    if not parent_is(parent):
+    if not parent_is(server):
         return
-    shared = mmap.mmap(memory, total_bytes)
-    room: RGBRow = np.frombuffer(shared, dtype=np.uint8, offset=input_bytes)
-    _warm_up()
+    shared = mmap.mmap(memory, INPUT_BYTES + ROOM_BYTES)
+    room: RGBRow = np.frombuffer(shared, dtype=np.uint8, offset=INPUT_BYTES)
     # What went wrong so far stands in the parent's log; what a file makes a library print from now on does not.
     os.dup2(0, 2)
     # Read and written like a file: the calls of sockets are refused from now on.
-    os.write(descriptor, greet(close_doors()))
-    while given := os.read(descriptor, REQUEST.size):
-        os.write(descriptor, _answer(shared, room, Request.read(given)))
+    os.write(channel, greet(close_doors()))
+    while given := os.read(channel, REQUEST.size):
+        os.write(channel, _answer(shared, room, Request.read(given)))
 
 
 def _answer(shared: mmap.mmap, room: RGBRow, request: Request) -> bytes:

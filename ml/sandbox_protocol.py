@@ -14,6 +14,14 @@ REQUEST = struct.Struct("<III")
 PIXELS = struct.Struct("<BIIIIId")
 FAILURE = struct.Struct("<BB")
 
+MEBIBYTE = 1024 * 1024
+
+#: Largest file. The memory is taken only where it is written, so a limit far above what is accepted costs nothing.
+INPUT_BYTES = 64 * MEBIBYTE
+
+#: For pixels, which follow the file: a photo of the largest size that is accepted, decoded in full.
+ROOM_BYTES = 80 * MEBIBYTE
+
 GREETING = b"ready"
 
 #: Longest message; a sentence for the sender is shorter.

@@ -13,6 +13,7 @@ from sqlalchemy import Engine as Database
 from sqlalchemy.exc import DBAPIError
 
 from ml.engine import Engine, Key
+from ml.errors import NotReachedError
 from schemas.enums import ErrorCode
 from store import ledger
 from store.database import HeldConnection, is_outage
@@ -249,7 +250,18 @@ class Intake:
             payloads = [payload for payload in payloads if not isinstance(payload, ObjectMissingError)]
         hit("worker.decoding")
         decoded = self._engine.decode(key, payloads)
-        return Batch(claims, key, version.kind, list(decoded), (time.perf_counter() - started) * MS, taken_at)
+        decode_ms = (time.perf_counter() - started) * MS
+        return self._keep_reached(Batch(claims, key, version.kind, list(decoded), decode_ms, taken_at))
+
+    def _keep_reached(self, batch: Batch) -> Batch:
+        """Give back what was not begun; there is time for it in another claim."""
+        pairs = zip(batch.claims, batch.decoded, strict=True)
+        unreached = [claim for claim, decoded in pairs if isinstance(decoded, NotReachedError)]
+        if not unreached:
+            return batch
+        log.warning("claims_not_reached", count=len(unreached), of=len(batch.claims))
+        self.give_back(unreached)
+        return batch.without(unreached)
 
     def _fetch(self, claims: Sequence[Claim]) -> list[Any]:
         if all(claim.input_sha256 is None for claim in claims):

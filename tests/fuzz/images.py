@@ -87,7 +87,7 @@ def examine(chunk: Sequence[Sample]) -> Findings:
     sandbox = _sandbox()
     child = sandbox._slots[0].child
     if child is not None:
-        found.sandbox_bytes = _peak_bytes(child._process.pid)
+        found.sandbox_bytes = _peak_bytes(child.pid)
     found.deaths, sandbox.deaths = sandbox.deaths, 0
     found.outside_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
     return found

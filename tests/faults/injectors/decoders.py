@@ -64,7 +64,8 @@ def _decoders(worker: psutil.Process) -> list[psutil.Process]:
     found: list[psutil.Process] = []
 
     def look() -> bool:
-        found[:] = [child for child in worker.children() if DECODER in child.cmdline()]
+        servers = [child for child in worker.children() if DECODER in child.cmdline()]
+        found[:] = [decoder for server in servers for decoder in server.children()]
         return bool(found)
 
     wait_until(look, DEATH_TIMEOUT_S)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy import Engine as Database
 
 from ml.engine import Decoded, Engine, Key, Outcome
-from ml.errors import DeviceLostError
+from ml.errors import DeviceLostError, NotReachedError
 from ml.predictor import Payload
 from schemas.names import IDLE_CHANNEL
 from store import ledger
@@ -63,6 +63,18 @@ class UndecodingEngine(Engine):
 
     def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
         raise ZeroDivisionError(f"{len(payloads)} of {key}")
+
+
+class OverburdenedEngine(Engine):
+    """The real engine, on a machine where there is time for the first item of each batch alone."""
+
+    def __init__(self) -> None:
+        super().__init__(DEVICE)
+        self.begun: list[int] = []
+
+    def decode(self, key: Key, payloads: Sequence[Payload]) -> list[Decoded]:
+        self.begun.append(len(payloads))
+        return [*super().decode(key, payloads[:1]), *[NotReachedError("no time")] * (len(payloads) - 1)]
 
 
 @pytest.fixture(params=["one after the other", "pipelined"], autouse=True)
@@ -189,6 +201,17 @@ def test_rows_that_meet_a_fault_while_they_are_decoded_wait_and_do_not_hang(
         make_drainer(engine=UndecodingEngine(DEVICE)).drain()
 
     assert committed.statuses(ids) == ["queued", "queued"]
+
+
+def test_rows_for_which_there_was_no_time_are_claimed_again_and_lose_no_attempt(
+    make_drainer: MakeDrainer, committed: Rows
+) -> None:
+    ids, engine = committed.add_many(3), OverburdenedEngine()
+
+    make_drainer(engine=engine).drain()
+
+    assert [(committed.get(each).status, committed.get(each).attempt) for each in ids] == [("succeeded", 1)] * 3
+    assert engine.begun == [3, 2, 1]
 
 
 def test_rows_wait_while_the_object_store_is_away(

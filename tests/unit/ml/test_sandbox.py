@@ -13,7 +13,7 @@ from PIL import Image
 from ml import sandbox
 from ml.decoding import DecodePool
 from ml.engine import Engine
-from ml.errors import DecodeFailedError, InvalidInputError
+from ml.errors import DecodeFailedError, InvalidInputError, NotReachedError
 from ml.images import decode_picture
 from ml.kinds import build_untrained
 from ml.picture_source import decoding_in, read_picture
@@ -58,7 +58,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def process_of(made: Sandbox) -> psutil.Process:
     child = made._slots[0].child
     assert child is not None
-    return psutil.Process(child._process.pid)
+    return psutil.Process(child.pid)
 
 
 def decode(made: Sandbox, data: bytes, **options: Any) -> np.ndarray[Any, Any]:
@@ -125,6 +125,24 @@ def test_a_child_that_was_killed_for_another_reason_costs_its_file_nothing(hosti
     assert decode(hostile, PHOTO).shape == (640, 480, 3)
 
 
+def test_a_server_that_was_killed_costs_a_file_nothing(hostile: Sandbox) -> None:
+    decode(hostile, PHOTO)
+    assert hostile._server is not None
+    psutil.Process(hostile._server.pid).kill()
+
+    assert decode(hostile, PHOTO).shape == (640, 480, 3)
+
+
+def test_all_children_are_of_one_server(hostile: Sandbox) -> None:
+    decode(hostile, PHOTO)
+    with pytest.raises(InvalidInputError):
+        decode(hostile, b"SEGV")
+    decode(hostile, PHOTO)
+
+    assert hostile._server is not None
+    assert process_of(hostile).ppid() == hostile._server.pid
+
+
 @pytest.mark.parametrize("deed", [b"HANG", b"DOZE"])
 def test_a_file_that_hangs_the_decoder_is_given_up(hostile: Sandbox, deed: bytes) -> None:
     decode(hostile, PHOTO)
@@ -176,7 +194,7 @@ import sys, time
 from ml.sandbox import Sandbox
 made = Sandbox(1)
 with made.decoded(open({str(SAMPLES / "sandal-02.jpg")!r}, "rb").read(), target_px=0):
-    print(made._slots[0].child._process.pid, flush=True)
+    print(made._slots[0].child.pid, flush=True)
 time.sleep(60)
 """
 
@@ -193,9 +211,9 @@ def test_a_child_dies_with_its_parent() -> None:
 def test_closing_ends_the_children() -> None:
     made = Sandbox(2)
     made.start()
-    decode(made, PHOTO)
-    made._starter.shutdown()
-    pids = [slot.child._process.pid for slot in made._slots if slot.child is not None]
+    for start in made._starting:
+        start.result()
+    pids = [slot.child.pid for slot in made._slots if slot.child is not None]
 
     made.close()
     assert len(pids) == 2
@@ -211,6 +229,22 @@ def test_one_bad_picture_among_many_fails_alone(image_spec: ModelSpec, monkeypat
     outcomes = engine.compute(("images", 1), engine.decode(("images", 1), payloads))
     engine.close()
     assert [outcome.error_code for outcome in outcomes] == [None, "invalid_input", None, "invalid_input", None]
+
+
+def test_pictures_behind_those_that_take_too_long_are_not_begun(
+    image_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "MODULE", HOSTILE)
+    monkeypatch.setattr("ml.decoding.BATCH_TIME_S", 0.5)
+    monkeypatch.setattr("ml.decoding.LAST_TURN_S", 0.4)
+    engine = Engine("cpu:0", sandboxed=True, decode_threads=1)
+    engine.load(image_spec, dump_weights(build_untrained(image_spec, "cpu").module))
+
+    hung, unreached = engine.decode(("images", 1), [b"DOZE", PHOTO])
+    outcomes = engine.compute(("images", 1), [hung, unreached])
+    engine.close()
+    assert isinstance(unreached, NotReachedError)
+    assert [outcome.error_code for outcome in outcomes] == ["invalid_input", "internal"]
 
 
 def test_several_pictures_of_one_block_are_decoded_one_after_another(one: Sandbox) -> None:
@@ -235,7 +269,17 @@ def test_a_process_that_cannot_be_started_fails_the_item_as_a_fault_of_ours(monk
     monkeypatch.setattr(sandbox, "MODULE", "no.such.module")
     made = Sandbox(1)
 
-    with pytest.raises(DecodeFailedError, match="ended at its start"):
+    with pytest.raises(DecodeFailedError, match="cannot be started"):
+        decode(made, PHOTO)
+    made.close()
+
+
+def test_a_process_that_does_not_greet_fails_the_item_as_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MODULE", "tests.unit.ml.forking")
+    monkeypatch.setattr(sandbox, "START_TIMEOUT_S", 0.2)
+    made = Sandbox(1)
+
+    with pytest.raises(DecodeFailedError, match=r"ended at its start \(-9\)"):
         decode(made, PHOTO)
     made.close()
 
