@@ -72,13 +72,14 @@ def measure_stack(seconds: float) -> str:
     with TemporaryDirectory(prefix="torchqueue-bench-") as folder:
         try:
             with RunningStack.start(Path(folder) / "var") as running:
-                return _load_stack(running, seconds)
+                return load_stack(running, seconds)
         # A missing wheel, a port, a folder without room: none of it should cost the figures that were measured.
         except Exception as error:  # noqa: BLE001
             return f"did not run: {type(error).__name__}: {error}"
 
 
-def _load_stack(running: RunningStack, seconds: float) -> str:
+def load_stack(running: RunningStack, seconds: float) -> str:
+    """See ``measure_stack``."""
     counts = {"answered": 0, "failed": 0}
     lock = threading.Lock()
     photo = (SAMPLES / "sandal-02.jpg").read_bytes()

@@ -1,12 +1,14 @@
 """The sample photos through the whole stack."""
 
 import io
+import re
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
+from benchmarks.gpu import load_stack
 from tests.running import ROOT, SAMPLES, RunningStack, sample_labels
 
 JSON, PNG = {"Content-Type": "application/json"}, {"Content-Type": "image/png"}
@@ -67,3 +69,8 @@ def test_a_photo_of_an_item_is_remembered_with_it(stack: RunningStack) -> None:
     known = stack.client.get("/v1/items/shop/42/predictions").json()["data"]
     assert known[0] == made
     assert made["item"] == item
+
+
+def test_photos_of_many_clients_are_counted_by_the_benchmark(stack: RunningStack) -> None:
+    # How many fail depends on how busy the machine is.
+    assert re.fullmatch(r"[1-9]\d* fashion/s over 32 connections, \d+ failed", load_stack(stack, 0.1))

@@ -26,8 +26,9 @@ MakeDrainer = Callable[..., Drainer]
 
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a drain does within its second says something of the machine, not of the code."""
+    """What happens within a second says something of the machine, not of the code."""
     monkeypatch.setattr("tasks.drainer.DRAIN_BOUND_S", PATIENCE_S)
+    monkeypatch.setattr("tasks.drainer.QUIT_WITHIN_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="package")

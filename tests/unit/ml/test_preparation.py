@@ -99,7 +99,7 @@ def test_a_sharp_photo_for_a_small_network_is_within_the_tolerance_too(
 
 
 def test_a_reduced_garment_is_the_garment(fashion: Any, samples: Path, encode_image: EncodeImage) -> None:
-    for file in sorted(samples.glob("*.jpg")):
+    for file in sorted(samples.glob("*.jpg"))[::3]:
         photo = Image.open(file)
         large = encode_image(photo.resize((photo.width * 4, photo.height * 4), Image.Resampling.BICUBIC), "JPEG")
         preparation = find_preparation("garment")
