@@ -6,8 +6,12 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+import psutil
 
 from stack.service import Service
+from stack.zygote import Zygote
 
 #: Restarts wait twice as long each time, from the first to the last of these.
 FIRST_BACKOFF_S = 0.25
@@ -26,16 +30,18 @@ class Child:
     Args:
         service: What to run.
         log_dir: Where its output goes, as `<name>.log`.
+        zygote: Bears it, if it is Python of ours; None starts it as any program.
     """
 
-    def __init__(self, service: Service, log_dir: Path) -> None:
+    def __init__(self, service: Service, log_dir: Path, zygote: Zygote | None = None) -> None:
         self.service = service
+        self._zygote = zygote
         self.log = log_dir / f"{service.name}.log"
         self.restarts = 0
         self.ready = False
         self.restart_at: float | None = None
         self._backoff_s = FIRST_BACKOFF_S
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: psutil.Process | None = None
         self._started_at = 0.0
 
     @property
@@ -58,15 +64,7 @@ class Child:
         self.ready = False
         self._started_at = time.monotonic()
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.service.argv,
-                env={**os.environ, **self.service.env},
-                user=self.service.user,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = self._bear(output) or self._execute(output)
 
     def check_ready(self) -> bool:
         """Ask the process whether it serves, until it once did."""
@@ -76,9 +74,12 @@ class Child:
 
     def reap(self) -> tuple[int, int] | None:
         """Return the process id and exit status when the process has ended since the last call."""
-        if self._process is None or self._process.poll() is None:
+        if self._process is None:
             return None
-        ended = self._process.pid, self._process.returncode
+        try:
+            ended = self._process.pid, self._process.wait(timeout=0)
+        except psutil.TimeoutExpired:
+            return None
         # What it had started itself must not go on without it, holding its port.
         kill_group(self._process.pid)
         self._process = None
@@ -99,7 +100,8 @@ class Child:
         """Ask the process to drain and leave."""
         if self._process is not None:
             # Postgres calls SIGINT its fast shutdown: with SIGTERM it would wait for every client.
-            self._process.send_signal(signal.SIGINT if self.service.name == "postgres" else signal.SIGTERM)
+            with suppress(psutil.NoSuchProcess):
+                self._process.send_signal(signal.SIGINT if self.service.name == "postgres" else signal.SIGTERM)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end; kill the whole group when the time is up. Returns whether it left by itself."""
@@ -107,11 +109,33 @@ class Child:
             return True
         try:
             self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             kill_group(self._process.pid)
             self._process.wait()
             return False
         return True
+
+    def _bear(self, output: BinaryIO) -> psutil.Process | None:
+        """Let the zygote start it; None where it cannot, or need not."""
+        if self._zygote is None or not self.service.module:
+            return None
+        with suppress(ChildProcessError):
+            return self._zygote.bear(self.service.module, self._environment(), output.fileno())
+        return None
+
+    def _execute(self, output: BinaryIO) -> psutil.Process:
+        return psutil.Popen(
+            self.service.argv,
+            env=self._environment(),
+            user=self.service.user,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.service.env}
 
 
 def kill_group(pid: int) -> None:

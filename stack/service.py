@@ -1,5 +1,6 @@
 """What the supervisor needs to know of one process."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -42,3 +43,8 @@ class Service:
     stop_timeout_s: float = 5.0
     holds_claims: bool = False
     essential: bool = True
+
+    @property
+    def module(self) -> list[str]:
+        """Name and arguments of the module that it runs; empty where it is no Python of ours."""
+        return self.argv[2:] if self.argv[:2] == [sys.executable, "-m"] else []

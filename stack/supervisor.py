@@ -15,6 +15,7 @@ from stack.child import Child, describe_exit
 from stack.errors import StartupError
 from stack.service import Service
 from stack.state import ProcessState, StackState
+from stack.zygote import Zygote
 
 # A death wakes the loop at once; without one it looks at readiness and restarts this often.
 TICK_S = 0.1
@@ -30,13 +31,15 @@ class Supervisor:
     Args:
         var_dir: Where the state is written; logs go to its `log` folder.
         say: Tells the operator what happened, one line each.
+        zygote: Bears those that are Python of ours; None starts each anew.
 
     Attributes:
         on_death: Called with the id of a dead process that held claims, before the restart.
         newcomers: Called every tick; what it returns is started too.
     """
 
-    def __init__(self, var_dir: Path, say: Say) -> None:
+    def __init__(self, var_dir: Path, say: Say, zygote: Zygote | None = None) -> None:
+        self._zygote = zygote
         self._var_dir = var_dir
         self._log_dir = var_dir / "log"
         self._log_dir.mkdir(parents=True, exist_ok=True)
@@ -67,10 +70,7 @@ class Supervisor:
         Raises:
             StartupError: One ended, or was not ready in time; the message names its log.
         """
-        started = [Child(service, self._log_dir) for service in services]
-        self._children += started
-        for child in started:
-            child.start()
+        started = self._start(services)
         until = time.monotonic() + START_TIMEOUT_S
         while not _all_ready(started) and not self.stopping:
             self._refuse_failures(started, timed_out=time.monotonic() > until)
@@ -80,10 +80,7 @@ class Supervisor:
 
     def launch(self, services: Sequence[Service]) -> None:
         """Start services and go on; `run` sees to it that they become ready."""
-        started = [Child(service, self._log_dir) for service in services]
-        self._children += started
-        for child in started:
-            child.start()
+        self._start(services)
         self._publish()
 
     def announce(self, url: str) -> None:
@@ -99,6 +96,8 @@ class Supervisor:
                 self._publish()
             if services := self.newcomers():
                 self.launch(services)
+            if self._zygote is not None:
+                self._zygote.bury({child.pid for child in self._children})
             self._rest()
 
     def stop(self) -> None:
@@ -108,6 +107,13 @@ class Supervisor:
         for _stage, members in groupby(by_stage, key=lambda child: child.service.stage):
             self._stop_together(list(members))
         self._children.clear()
+
+    def _start(self, services: Sequence[Service]) -> list[Child]:
+        started = [Child(service, self._log_dir, self._zygote) for service in services]
+        self._children += started
+        for child in started:
+            child.start()
+        return started
 
     def _stop_together(self, children: Sequence[Child]) -> None:
         for child in children:

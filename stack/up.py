@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from stack.plan import THREADS_VARIABLE, Plan, application_services, server_serv
 from stack.service import Service
 from stack.state import ENV_FILE, forget_state, hold_lock, leftovers, read_state
 from stack.supervisor import Supervisor
+from stack.zygote import Zygote
 from store.database import create_database
 from store.objects import ObjectStore
 from store.replies import connect_redis
@@ -85,8 +86,9 @@ def run_stack(
         for port, flag in ((options.port, "--port"), (options.flower_port, "--flower-port")):
             if not port_is_free(port, options.host):
                 raise PortInUseError(f"port {port} is in use; stop what listens there or choose another with {flag}")
-        with _supervised(options.var_dir, say) as supervisor:
-            running = _start(options, supervisor, say)
+        env = {MULTIPROCESS_VARIABLE: _empty_metrics(options.var_dir)}
+        with _supervised(options.var_dir, env, say) as supervisor:
+            running = _start(options, supervisor, env, say)
             if not supervisor.stopping:
                 answer = first_answer(options.var_dir)
                 supervisor.launch(running.later)
@@ -96,18 +98,19 @@ def run_stack(
 
 
 @contextmanager
-def _supervised(var_dir: Path, say: Callable[[str], None]) -> Iterator[Supervisor]:
+def _supervised(var_dir: Path, env: dict[str, str], say: Callable[[str], None]) -> Iterator[Supervisor]:
     """Yield a supervisor whose processes are gone at the end, however that comes."""
-    supervisor = Supervisor(var_dir, say)
-    supervisor.install_signal_handlers()
-    try:
-        yield supervisor
-    finally:
-        supervisor.stop()
-        forget_state(var_dir)
+    with closing(Zygote(var_dir / "log", env)) as zygote:
+        supervisor = Supervisor(var_dir, say, zygote)
+        supervisor.install_signal_handlers()
+        try:
+            yield supervisor
+        finally:
+            supervisor.stop()
+            forget_state(var_dir)
 
 
-def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None]) -> Running:
+def _start(options: Options, supervisor: Supervisor, env: dict[str, str], say: Callable[[str], None]) -> Running:
     _start_servers(options.var_dir, supervisor, say)
     os.environ.setdefault(FLOWER_VARIABLE, f"{FLOWER_USER}:{_kept_password(options.var_dir / 'flower.password')}")
     os.environ["TORCHQUEUE_VAR"] = str(options.var_dir)
@@ -120,7 +123,6 @@ def _start(options: Options, supervisor: Supervisor, say: Callable[[str], None])
     supervisor.on_death = _claim_releaser(settings, database, say)
     key_file = ensure_admin_key(database, options.var_dir)
     _write_env(options.var_dir, settings)
-    env = {MULTIPROCESS_VARIABLE: _empty_metrics(options.var_dir)}
     supervisor.newcomers = LayoutFollower(plan, database, env, say)
     services = application_services(plan, database, env)
     # First what answers requests: on two cores, starting everything at once would take half as long again.

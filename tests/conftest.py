@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
@@ -31,6 +32,14 @@ from tests.sinks import WEBHOOK_KEY
 # How long an example takes says something of the machine, not of the code.
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
+
+
+def pytest_configure() -> None:
+    """Log exceptions as Python prints them.
+
+    Structlog's own way, with every local variable of every frame, takes a second on a busy machine.
+    """
+    structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
 def pytest_collection_finish() -> None:

@@ -6,9 +6,11 @@ A second signal ends the grace.
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from webapp.draining import FLAG_VARIABLE, GRACE_VARIABLE, DrainFlag
 
 #: Requests that may wait for their answers in one web process; further ones are left in the system's backlog.
 WAITING_REQUESTS = 4_096
+
+#: Makes what a web process runs.
+MODULE, FACTORY = "webapp.app", "serve"
 
 #: What runs when listening ends may take so long, in whole seconds; waits for answers are cut short before.
 FINISH_WITHIN_S = 12
@@ -53,6 +58,9 @@ class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class i
 
 def serve(host: str, port: int, processes: int, grace_s: float) -> None:
     """Serve until told to stop."""
+    if multiprocessing.get_start_method() == "fork":
+        # Once for all processes that answer, and for those that take the place of a dead one.
+        import_module(MODULE)
     with tempfile.TemporaryDirectory(prefix="torchqueue-web-") as folder:
         path = Path(folder) / "drain"
         flag = DrainFlag.create(path)
@@ -61,7 +69,7 @@ def serve(host: str, port: int, processes: int, grace_s: float) -> None:
         DrainingServer(
             flag,
             grace_s,
-            target="webapp.app:serve",
+            target=f"{MODULE}:{FACTORY}",
             factory=True,
             address=host,
             port=port,
