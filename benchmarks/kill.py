@@ -44,7 +44,7 @@ def longest_pause_s(answered_at: list[float], since: float) -> float:
 def measure_kill(seconds: float) -> list[Figure]:
     """Kill one of two inference workers under load, by SIGKILL."""
     with running_backend("--workers=2") as stack:
-        with asking(TimedCrowd(stack), clients=CLIENTS) as people:
+        with asking(TimedCrowd(stack), clients=CLIENTS, pause_s=0.0) as people:
             time.sleep(BEFORE_S)
             killed_at = time.monotonic()
             stack.kill("cpu-0")

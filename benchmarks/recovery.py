@@ -92,7 +92,7 @@ def measure_losses(kills: int, silences: int, var_dir: Path) -> list[Figure]:
     killed, silent = Recoveries(), Recoveries()
     with RunningStack.start(var_dir, "--workers=2") as stack, stack.open_database().connect() as opened:
         connection = opened.execution_options(isolation_level="AUTOCOMMIT")
-        with asking(Crowd(stack), clients=CLIENTS) as people:
+        with asking(Crowd(stack), clients=CLIENTS, pause_s=0.0) as people:
             for turn in range(kills):
                 _kill(stack, f"cpu-{turn % 2}", connection, killed)
             for turn in range(silences):

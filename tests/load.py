@@ -12,6 +12,9 @@ from sqlalchemy import text
 
 from tests.running import RunningStack, wait_until
 
+#: Of each client between an answer and its next request: what is tested needs processors too.
+PAUSE_S = 0.02
+
 INPUTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 ENDS = """
@@ -75,13 +78,13 @@ C = TypeVar("C", bound=Crowd)
 
 @contextmanager
 def crowd(stack: RunningStack, *, clients: int = 8, prefer: str = "wait=30") -> Iterator[Crowd]:
-    """Let clients ask as fast as they can while the block runs."""
+    """Let clients ask one request after the other while the block runs."""
     with asking(Crowd(stack), clients=clients, prefer=prefer) as people:
         yield people
 
 
 @contextmanager
-def asking(people: C, *, clients: int, prefer: str = "wait=30") -> Iterator[C]:
+def asking(people: C, *, clients: int, prefer: str = "wait=30", pause_s: float = PAUSE_S) -> Iterator[C]:
     """Let the clients of a crowd ask while the block runs."""
     stack = people.stack
     stopping = threading.Event()
@@ -93,6 +96,7 @@ def asking(people: C, *, clients: int, prefer: str = "wait=30") -> Iterator[C]:
                 if stopping.is_set():
                     return
                 people.send(client, pair, prefer)
+                stopping.wait(pause_s)
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:

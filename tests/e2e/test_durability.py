@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Row, text
 
 from stack.embedded import free_port
-from tests.load import crowd
+from tests.load import PAUSE_S, crowd
 from tests.running import PATIENCE_S, ROOT, RunningStack, wait_until, write_small_models
 
 ASYNC = {"Prefer": "respond-async"}
@@ -151,13 +151,14 @@ class Balanced:
                 self.over.wait(0.2)
 
     def ask(self) -> None:
-        """Ask as fast as it goes, each time another."""
+        """Ask one request after the other, each time another process."""
         with httpx.Client(headers=self.headers, timeout=60.0) as client:
             turn = 0
             while not self.over.is_set():
                 ready, turn = self.ready, turn + 1
                 if ready:
                     self._ask_once(client, ready[turn % len(ready)])
+                self.over.wait(PAUSE_S)
 
     def _ask_once(self, client: httpx.Client, url: str) -> None:
         try:

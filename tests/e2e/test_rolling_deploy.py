@@ -20,6 +20,9 @@ from tests.running import PATIENCE_S, ROOT, RunningStack, code_of, extract_revis
 
 NEW_DEVICE = "cpu:1"
 
+#: Of each client, between two requests: it takes as long as three processes need to start.
+PAUSE_S = 0.05
+
 
 @pytest.fixture(scope="module")
 def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -40,11 +43,15 @@ def test_old_and_new_code_side_by_side_refuse_nobody_while_the_database_is_migra
 ) -> None:
     with RunningStack.start(tmp_path / "var", root=old_code) as stack:
         before = _revision(stack)
-        with asking(Crowd(stack), clients=4) as of_old:
+        with asking(Crowd(stack), clients=4, pause_s=PAUSE_S) as of_old:
             _wait_for(of_old, 50)
             _migrate(stack)
             _wait_for(of_old, 50)
-            with _new_web(stack) as url, _new_worker(stack), asking(Crowd(stack, url=url), clients=4) as of_new:
+            with (
+                _new_web(stack) as url,
+                _new_worker(stack),
+                asking(Crowd(stack, url=url), clients=4, pause_s=PAUSE_S) as of_new,
+            ):
                 wait_until(lambda: {"cpu:0", NEW_DEVICE} <= _devices(of_new))
                 _wait_for(of_new, 100)
                 _wait_for(of_old, 100)

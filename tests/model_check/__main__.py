@@ -1,5 +1,6 @@
 """`python -m tests.model_check`: every state of a small queue, and the bugs that this way of looking finds."""
 
+import gc
 import sys
 import time
 from dataclasses import replace
@@ -18,6 +19,8 @@ from tests.model_check.search import search
 def main(jobs: int, workers: int, attempts: int, faults: int) -> None:
     """Check the protocol, then see to it that each broken variant is found out; status 1 where either fails."""
     rules = Rules(jobs=jobs, workers=workers, max_attempts=attempts, faults=faults)
+    # All states stay, so that every collection of garbage would look through more of them and find none.
+    gc.disable()
     began = time.monotonic()
     found = search(rules)
     took_s = time.monotonic() - began
