@@ -24,6 +24,9 @@ POSTGRES_ROLE = "postgres"
 SOCKET_FOLDER_LIMIT = 90
 
 POSTGRES_SETTINGS = {
+    # The default of 128 MB is less than a million rows that wait, and every claim would read pages and write others out
+    # to make room. Taken as it is used.
+    "shared_buffers": "512MB",
     # Only the socket in a folder of mode 700: nobody else on the machine or the network gets in.
     "listen_addresses": "",
     # Compiling a plan costs more than our short statements run.

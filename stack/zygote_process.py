@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -35,6 +36,9 @@ SHARED = (
 
 #: Of a question; the environment is most of it.
 MESSAGE_BYTES = 262_144
+
+#: A fork looks so often whether it was adopted.
+ADOPTION_LOOK_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,15 @@ def fork_away() -> int:
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             os.write(writing, PID.pack(pid))
             os._exit(0)
         os.close(reading)
         os.close(writing)
+        while os.getppid() == parent:
+            time.sleep(ADOPTION_LOOK_S)
         return 0
     os.waitpid(between, 0)
     os.close(writing)

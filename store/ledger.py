@@ -6,7 +6,7 @@ needs no transaction of its own, so the hot callers use autocommit and save two 
 Postgres' `now()`. A trigger in the database refuses illegal edges, whatever code runs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,7 @@ from store.ledger_rows import (
     read_finished,
     submission_row,
 )
-from store.queue_span import queue_span
+from store.queue_span import LOWEST, QueueSpan, queue_span, without_floor
 
 #: Claims of one row before it fails with `attempts_exhausted`.
 MAX_ATTEMPTS = 3
@@ -111,7 +111,6 @@ def claim(
         skip: Versions whose rows are left waiting.
         rules: For the versions in which other devices are faster, which rows are left to them.
     """
-    since, until = queue_span(connection)
     parameters = {
         "worker": worker_id,
         "device": device,
@@ -119,14 +118,23 @@ def claim(
         "max_cost": max_cost,
         "skip": list(skip),
         "budget": ATTEMPT_BUDGET_S,
-        "since": since,
-        "until": until,
     }
+    span = queue_span(connection)
+    taken = _take(connection, span, rules, parameters)
+    if not taken and span.floor != LOWEST:
+        # Nothing is said to be empty before all was looked at: what was given back may stand before the floor.
+        taken = _take(connection, without_floor(connection, span), rules, parameters)
+    return taken
+
+
+def _take(
+    connection: Connection, span: QueueSpan, rules: Sequence[ClaimRule], parameters: Mapping[str, Any]
+) -> list[Claim]:
+    bounds = asdict(span)
     if rules:
-        found = claim_sql.CLAIM_BEHIND.run(connection, rules=_dump([asdict(rule) for rule in rules]), **parameters)
-    else:
-        found = claim_sql.CLAIM.run(connection, **parameters)
-    return read_claims(found)
+        dumped = _dump([asdict(rule) for rule in rules])
+        return read_claims(claim_sql.CLAIM_BEHIND.run(connection, rules=dumped, **parameters, **bounds))
+    return read_claims(claim_sql.CLAIM.run(connection, **parameters, **bounds))
 
 
 def complete(connection: Connection, outcomes: Sequence[Outcome]) -> list[Finished]:

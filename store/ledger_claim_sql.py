@@ -12,14 +12,16 @@ TAKE_AFFORDABLE = """,
     SET status = 'processing', attempt = attempt + 1, fence = nextval('prediction_fence'), worker_id = :worker,
         device = :device, started_at = now(), attempt_deadline_at = now() + :budget * interval '1 second'
     WHERE p.id = ANY (ARRAY(SELECT id FROM affordable)) AND p.id >= :since AND p.id < :until
-    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256, p.claim_order,
+    RETURNING p.id, p.fence, p.model_version_id, p.input, p.input_sha256,
         CAST(extract(epoch FROM now() - p.run_after) AS double precision) AS waited_s,
-        CAST(extract(epoch FROM p.deadline_at - now()) AS double precision) AS left_s
+        CAST(extract(epoch FROM p.deadline_at - now()) AS double precision) AS left_s,
+        p.claim_order
 """
 
 # What waits and may run. The bounds of the id name the partitions in which rows can wait, so that a claim opens three
-# of them however many weeks are kept.
-WAITING = """{p}.status = 'queued' AND {p}.id >= :since AND {p}.id < :until AND {p}.run_after <= now()
+# of them however many weeks are kept. The floor lets it begin behind what was claimed before it.
+WAITING = """{p}.status = 'queued' AND {p}.id >= :since AND {p}.id < :until AND {p}.claim_order >= :floor
+            AND {p}.run_after <= now()
             AND ({p}.deadline_at IS NULL OR {p}.deadline_at > now())"""
 
 # `head` is the most urgent row that nobody else is claiming; the batch is of its version. Rows beyond the cost are

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import CursorResult, Row
 
 from schemas.enums import ErrorCode, IndexAction, PredictionStatus, Priority
 from schemas.messages import PredictionFinished
@@ -16,6 +17,9 @@ PRIORITY_DELAY_S = {Priority.INTERACTIVE: 0.0, Priority.NORMAL: 10.0, Priority.B
 
 #: A tenant that sent too much is put back behind others by no more than this: it too goes on, if slowly.
 MOST_LAG_S = 1800.0
+
+# Of a row that was claimed: its order, and its id where that is equal.
+_URGENCY = itemgetter(-1, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,19 +158,23 @@ def finished_event(
     )
 
 
-def read_claims(found: Iterable[Row[Any]]) -> list[Claim]:
-    """Read what a claim returned, the most urgent row first."""
+def read_claims(found: CursorResult[Any]) -> list[Claim]:
+    """Read what a claim returned, the most urgent row first.
+
+    By place, since a row looks each column up by its name, and a worker that is busy does nothing else so often.
+    """
+    rows: list[tuple[Any, ...]] = sorted(found.all(), key=_URGENCY)
     return [
         Claim(
-            id=row.id,
-            fence=row.fence,
-            model_version_id=row.model_version_id,
-            input=row.input,
-            input_sha256=row.input_sha256,
-            waited_s=row.waited_s,
-            left_s=row.left_s,
+            id=id_,
+            fence=fence,
+            model_version_id=model_version_id,
+            input=given,
+            input_sha256=input_sha256,
+            waited_s=waited_s,
+            left_s=left_s,
         )
-        for row in sorted(found, key=lambda row: (row.claim_order, row.id))
+        for id_, fence, model_version_id, given, input_sha256, waited_s, left_s, _ in rows
     ]
 
 

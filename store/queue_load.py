@@ -61,7 +61,7 @@ class Waiting:
 
 def read_queue_load(connection: Connection) -> list[Waiting]:
     """Read what waits. It costs a look at every row that does: 1 µs each."""
-    since, until = queue_span(connection)
+    span = queue_span(connection)
     return [
         Waiting(
             version=row.version,
@@ -71,11 +71,11 @@ def read_queue_load(connection: Connection) -> list[Waiting]:
             first_s=row.first_s,
             last_s=row.last_s,
         )
-        for row in QUEUE_LOAD.run(connection, since=since, until=until)
+        for row in QUEUE_LOAD.run(connection, since=span.since, until=span.until)
     ]
 
 
 def read_held_load(connection: Connection) -> dict[str, int]:
     """Count the rows that workers hold, by version as `model/number`."""
-    since, until = queue_span(connection)
-    return {row.version: row.rows for row in HELD_LOAD.run(connection, since=since, until=until)}
+    span = queue_span(connection)
+    return {row.version: row.rows for row in HELD_LOAD.run(connection, since=span.since, until=span.until)}

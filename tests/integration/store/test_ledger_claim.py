@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
+import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
@@ -202,6 +203,35 @@ def test_a_healthy_batch_leaves_a_suspect_row_behind(rows: Rows) -> None:
     _blame(rows, suspect)
 
     assert [[claim.id for claim in rows.claim()] for _ in range(2)] == [[healthy, other], [suspect]]
+
+
+def test_what_is_given_back_is_found_before_the_queue_is_called_empty(database: Engine, committed: Rows) -> None:
+    old = committed.add()
+    committed.shift(old, "claim_order", -60)
+    with autocommit(database) as other:
+        [held] = ledger.claim(other, worker_id=committed.worker(pid=2), device="cpu:1", limit=1)
+        committed.add()
+        # Of the queue this connection has read by now that nobody has waited for longer than a moment.
+        assert len(committed.claim()) == 1
+        ledger.release(other, [held], keep_attempt=True)
+
+    assert [claim.id for claim in committed.claim()] == [old]
+
+
+def test_what_is_given_back_while_others_wait_goes_first_once_the_queue_is_read_anew(
+    database: Engine, committed: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = committed.add()
+    committed.shift(old, "claim_order", -60)
+    with autocommit(database) as other:
+        [held] = ledger.claim(other, worker_id=committed.worker(pid=2), device="cpu:1", limit=1)
+        young = committed.add_many(2)
+        committed.claim(limit=1)
+        ledger.release(other, [held], keep_attempt=True)
+    monkeypatch.setattr("store.queue_span.REFRESH_S", 0.0)
+
+    assert [claim.id for claim in committed.claim(limit=1)] == [old]
+    assert [claim.id for claim in committed.claim()] == young[1:]
 
 
 def test_the_fence_rises_within_a_claim_and_with_every_claim(rows: Rows) -> None:
